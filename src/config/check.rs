@@ -1,0 +1,224 @@
+//! What no single value can tell: whether the settings suit each other.
+
+use std::net::IpAddr;
+
+use super::settings::{Settings, Source};
+use super::value::Complaint;
+use super::{Config, Log, Peer, Port, Protocol, Replication, Sources};
+
+const USAGE: u8 = 64;
+/// memcached's `slab_chunk_max`, which its item sizes are multiples of.
+const CHUNK_MAX: u64 = 512 << 10;
+/// More workers than this are taken for a mistake.
+const MANY_THREADS: u32 = 64;
+
+/// Settles what follows from other settings, warns, and returns what does not go together, with the
+/// place that is to be changed.
+pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
+    let udp = settings.udp_port.clone();
+    if udp.value != Port::Off {
+        if settings.tcp_port.source == Source::Default {
+            settings.tcp_port = udp.clone();
+        }
+        warn(settings, &udp.source, "-U: UDP is not served yet, TCP is");
+    }
+    let protocol = settings.protocol.clone();
+    if protocol.value == Protocol::Binary {
+        warn(
+            settings,
+            &protocol.source,
+            "-B binary: the binary protocol is not served yet",
+        );
+    }
+    if settings.threads.value > MANY_THREADS {
+        let source = settings.threads.source.clone();
+        let text = "WARNING: Setting a high number of worker threads is not recommended. \
+                    Set this value to the number of cores in your machine or less.";
+        warn(settings, &source, text);
+    }
+    let mut found = Vec::new();
+    found.extend(item_size(settings));
+    match settings.peer.value {
+        Some(_) => found.extend(replication(settings)),
+        None if settings.repcached_flags => {
+            let source = settings.replication_port.source.clone();
+            let text = "a replication port without a peer: replication stays off; name the peer \
+                        with -x HOST, or peer in the TOML file";
+            warn(settings, &source, text);
+        }
+        None => {}
+    }
+    found
+}
+
+fn warn(settings: &mut Settings, source: &Source, text: &str) {
+    settings.warnings.push(format!("{source}: {text}"));
+}
+
+/// The one read later of two, since it overruled or met the other.
+fn later<'a>(first: &'a Source, second: &'a Source) -> &'a Source {
+    let rank = |source: &Source| match source {
+        Source::Default => 0,
+        Source::File(..) => 1,
+        Source::CommandLine => 2,
+    };
+    if rank(second) > rank(first) {
+        second
+    } else {
+        first
+    }
+}
+
+fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
+    let (size, memory) = (settings.item_size_max.value, settings.memory.value);
+    let source = &settings.item_size_max.source;
+    let (source, what, remedy) = if size < 1024 {
+        let what = String::from("Item max size cannot be less than 1024 bytes.");
+        (source, what, "write a larger -I, such as 1m")
+    } else if size > memory / 2 {
+        let what = "Cannot set item size limit higher than 1/2 of memory max.".into();
+        let source = later(source, &settings.memory.source);
+        (
+            source,
+            what,
+            "write a larger -m or CACHESIZE, or a smaller -I",
+        )
+    } else if size > 1 << 30 {
+        let what = "Cannot set item size limit higher than a gigabyte.".into();
+        (source, what, "write a smaller -I")
+    } else if size < CHUNK_MAX {
+        let what = format!(
+            "slab_chunk_max (bytes: {CHUNK_MAX}) cannot be larger than -I (item_size_max {size})"
+        );
+        (source, what, "write an -I of at least 512k")
+    } else if size % CHUNK_MAX != 0 {
+        let what = format!(
+            "-I (item_size_max: {size}) must be evenly divisible by slab_chunk_max (bytes: {CHUNK_MAX})"
+        );
+        (source, what, "write a multiple of 512k")
+    } else {
+        return None;
+    };
+    Some((source.clone(), Complaint::new(USAGE, what, remedy)))
+}
+
+/// Peer and ports. Names are not looked up: what they mean may change, and so may this host's
+/// addresses.
+fn replication(settings: &Settings) -> Option<(Source, Complaint)> {
+    let (host, _) = settings.peer.value.as_ref()?;
+    let (own, dialled) = (settings.replication_port.value, settings.peer_port());
+    let listen = &settings.replication_listen.value;
+    let everywhere = listen.is_empty() || listen.iter().any(|address| is_any(address));
+    let itself = own == dialled
+        && (listen.iter().any(|address| same(address, host)) || (everywhere && is_loopback(host)));
+    let clients = || match &settings.listen.value[..] {
+        [] => vec![("*", settings.tcp_port.value)],
+        list => list
+            .iter()
+            .map(|one| (&*one.host, client_port(settings, one.port)))
+            .collect(),
+    };
+    let taken = settings.unix_socket.value.is_none()
+        && clients().iter().any(|(client, port)| {
+            *port == Port::Number(own)
+                && (everywhere || is_any(client) || listen.iter().any(|one| same(one, client)))
+        });
+    let (source, what, remedy) = if is_any(host) {
+        let what = format!("Replication peer {host} is no address of a single host.");
+        (
+            &settings.peer.source,
+            what,
+            "write the address of the other node",
+        )
+    } else if itself {
+        let what = format!("Replication peer {host}:{dialled} is this node itself.");
+        let source = later(&settings.peer.source, &settings.replication_listen.source);
+        (source, what, "write the address of the other node")
+    } else if taken {
+        let what = format!("Port {own} cannot serve both clients and replication.");
+        let source = later(&settings.replication_port.source, &settings.tcp_port.source);
+        // With both by default there would be two numbers.
+        let source = later(source, &settings.listen.source);
+        (source, what, "write another port for one of them")
+    } else {
+        return None;
+    };
+    Some((source.clone(), Complaint::new(USAGE, what, remedy)))
+}
+
+fn client_port(settings: &Settings, own: Option<u16>) -> Port {
+    own.map_or(settings.tcp_port.value, Port::Number)
+}
+
+fn is_any(host: &str) -> bool {
+    host == "*"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_unspecified())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+fn same(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one.eq_ignore_ascii_case(other),
+    }
+}
+
+/// The configuration from settings that [`check`] found nothing wrong with.
+pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
+    let port = settings.peer_port();
+    let replication = settings.peer.value.map(|(host, _)| Replication {
+        peer: Peer { host, port },
+        port: settings.replication_port.value,
+        listen: settings.replication_listen.value,
+        node: settings.node.value,
+        cluster: settings.cluster.value,
+        tombstone_memory: settings.tombstone_memory.value,
+        window: settings.window.value,
+        max_clock_skew: settings.max_clock_skew.value,
+        drain_timeout: settings.drain_timeout.value,
+    });
+    Config {
+        tcp_port: settings.tcp_port.value,
+        udp_port: settings.udp_port.value,
+        listen: settings.listen.value,
+        unix_socket: settings.unix_socket.value,
+        unix_mask: settings.unix_mask.value,
+        detach: settings.detach.value,
+        coredumps: settings.coredumps.value,
+        user: settings.user.value,
+        memory: settings.memory.value,
+        evictions: settings.evictions.value,
+        max_connections: settings.max_connections.value,
+        lock_memory: settings.lock_memory.value,
+        verbosity: settings.verbosity.value,
+        pid_file: settings.pid_file.value,
+        growth_factor: settings.growth_factor.value,
+        chunk_size: settings.chunk_size.value,
+        threads: settings.threads.value as usize,
+        requests_per_event: settings.requests_per_event.value,
+        backlog: settings.backlog.value,
+        protocol: settings.protocol.value,
+        item_size_max: settings.item_size_max.value,
+        cas: settings.cas.value,
+        flush_enabled: settings.flush_enabled.value,
+        shutdown_command: settings.shutdown_command.value,
+        dump_enabled: settings.dump_enabled.value,
+        replication,
+        repcached_flags: settings.repcached_flags,
+        log: Log {
+            target: settings.log_target.value,
+            facility: settings.log_facility.value,
+            level: settings.log_level.value,
+        },
+        warnings: settings.warnings,
+        sources,
+    }
+}

@@ -1,0 +1,276 @@
+//! From words and files to an [`Action`].
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::cli::{self, Flag, Words};
+use super::settings::{Settings, Source};
+use super::sysconfig::{self, Assignment};
+use super::value::Complaint;
+use super::{Action, Config, Exit, SourceFile, Sources, check, show, toml_file};
+
+const SYSCONFIG: &str = "/etc/sysconfig/memcached";
+const TOML: &str = "/etc/paircached/paircached.toml";
+const LICENSE: &str = include_str!("../../LICENSE");
+
+/// Exit code for a faulty file (`EX_CONFIG`).
+const FAULTY: u8 = 78;
+
+/// Reads the command line, whose first word is the program's name, and the files.
+///
+/// # Errors
+/// What to print and to exit with when the command line or a file is at fault.
+pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
+    let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let argv: Vec<OsString> = args.into_iter().collect();
+    load_from(&argv, &directory)
+}
+
+/// Reads everything again.
+pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
+    match load_from(&sources.argv, &sources.directory)? {
+        Action::Run(config) => Ok(config),
+        // Not reachable: the same words ran the daemon.
+        Action::Print(text) => Err(Exit {
+            stdout: text,
+            stderr: String::new(),
+            code: 0,
+        }),
+    }
+}
+
+fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
+    let program = argv
+        .first()
+        .map_or("paircached".into(), |word| word.to_string_lossy());
+    let words = argv.get(1..).unwrap_or_default();
+    let words = cli::parse(&program, words).map_err(|complaint| command_line(&complaint))?;
+    if let Some(text) = information(&words) {
+        return Ok(Action::Print(text));
+    }
+    let sources = Sources {
+        sysconfig: sysconfig_files(&words),
+        toml: source_file(words.values(Flag::Config).last(), TOML),
+        directory: directory.to_path_buf(),
+        argv: argv.to_vec(),
+    };
+
+    let mut settings = Settings::default();
+    let mut faults = Vec::new();
+    read_toml(&sources, &mut settings, &mut faults);
+    for file in &sources.sysconfig {
+        read_sysconfig(&sources, file, &mut settings, &mut faults);
+    }
+    if let Some((_, complaint)) = settings.apply_words(&words, &Source::CommandLine).first() {
+        return Err(command_line(complaint));
+    }
+    for (source, complaint) in check::check(&mut settings) {
+        match source {
+            Source::File(path, line) => faults.push(fault(&path, line, &complaint.line())),
+            // A file may also be what makes it wrong, so its faults come first.
+            _ if faults.is_empty() => return Err(command_line(&complaint)),
+            _ => faults.push(complaint.line()),
+        }
+    }
+    if !faults.is_empty() {
+        let stderr = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        return Err(Exit {
+            stdout: String::new(),
+            stderr,
+            code: FAULTY,
+        });
+    }
+    if words.has(Flag::CheckConfig) {
+        return Ok(Action::Print(show::show(&settings)));
+    }
+    Ok(Action::Run(Box::new(check::finish(settings, sources))))
+}
+
+fn information(words: &Words) -> Option<String> {
+    if words.has(Flag::Help) {
+        Some(cli::help())
+    } else if words.has(Flag::License) {
+        Some(String::from(LICENSE))
+    } else if words.has(Flag::Version) {
+        let (own, theirs) = (env!("CARGO_PKG_VERSION"), super::MEMCACHED_VERSION);
+        Some(format!("paircached {own} (memcached {theirs})\n"))
+    } else {
+        None
+    }
+}
+
+fn command_line(complaint: &Complaint) -> Exit {
+    Exit {
+        stdout: String::new(),
+        stderr: complaint.stderr(),
+        code: complaint.code,
+    }
+}
+
+fn fault(path: &str, line: usize, what: &str) -> String {
+    format!("{path}:{line}: {what}")
+}
+
+fn sysconfig_files(words: &Words) -> Vec<SourceFile> {
+    let files: Vec<SourceFile> = words
+        .values(Flag::Sysconfig)
+        .map(|word| source_file(Some(word), ""))
+        .collect();
+    match files.is_empty() {
+        true => vec![source_file(None, SYSCONFIG)],
+        false => files,
+    }
+}
+
+fn source_file(word: Option<&OsStr>, default: &str) -> SourceFile {
+    let Some(word) = word else {
+        return SourceFile {
+            path: PathBuf::from(default),
+            optional: true,
+        };
+    };
+    match word.as_bytes().strip_prefix(b"-") {
+        Some(path) => SourceFile {
+            path: OsStr::from_bytes(path).into(),
+            optional: true,
+        },
+        None => SourceFile {
+            path: word.into(),
+            optional: false,
+        },
+    }
+}
+
+/// The file's text, if there is one, and its name for messages.
+fn read(
+    sources: &Sources,
+    file: &SourceFile,
+    faults: &mut Vec<String>,
+) -> Option<(Rc<str>, String)> {
+    let name = Rc::from(file.path.to_string_lossy());
+    let bytes = match std::fs::read(sources.directory.join(&file.path)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file.optional => return None,
+        Err(error) => {
+            faults.push(format!(
+                "{name}: cannot be read: {error}; make it readable, or name another file"
+            ));
+            return None;
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => Some((name, text)),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
+            faults.push(fault(
+                &name,
+                line,
+                "not valid UTF-8; write the file in UTF-8",
+            ));
+            None
+        }
+    }
+}
+
+fn read_toml(sources: &Sources, settings: &mut Settings, faults: &mut Vec<String>) {
+    let Some((name, text)) = read(sources, &sources.toml, faults) else {
+        return;
+    };
+    for (line, what) in toml_file::apply(&text, &name, settings) {
+        faults.push(fault(&name, line, &what));
+    }
+}
+
+fn read_sysconfig(
+    sources: &Sources,
+    file: &SourceFile,
+    settings: &mut Settings,
+    faults: &mut Vec<String>,
+) {
+    let Some((name, text)) = read(sources, file, faults) else {
+        return;
+    };
+    let parsed = sysconfig::parse(&text);
+    let mut found: Vec<(usize, String)> = parsed.faults;
+    for (line, what) in parsed.warnings {
+        settings.warnings.push(fault(&name, line, &what));
+    }
+    // OPTIONS comes last in the unit's command line and wins, wherever it stands in the file.
+    let last = |name: &str| {
+        parsed
+            .assignments
+            .iter()
+            .rfind(|assignment| assignment.name == name)
+    };
+    for (variable, flag) in [
+        ("PORT", Flag::Port),
+        ("USER", Flag::User),
+        ("MAXCONN", Flag::Connections),
+        ("CACHESIZE", Flag::Memory),
+    ] {
+        let Some(assignment) = last(variable).filter(|found| !found.value.trim().is_empty()) else {
+            continue;
+        };
+        let source = Source::File(name.clone(), assignment.line);
+        let value = OsStr::new(assignment.value.trim());
+        if let Err(complaint) = settings.apply(flag, value, &source) {
+            let value = &assignment.value;
+            found.push((
+                assignment.line,
+                format!("{variable}={value:?}: {}", complaint.line()),
+            ));
+        }
+    }
+    if let Some(options) = last("OPTIONS") {
+        let source = Source::File(name.clone(), options.line);
+        let wrong = apply_options(options, &source, settings);
+        found.extend(
+            wrong
+                .into_iter()
+                .map(|what| (options.line, format!("OPTIONS: {what}"))),
+        );
+    }
+    found.sort_by_key(|(line, _)| *line);
+    faults.extend(
+        found
+            .into_iter()
+            .map(|(line, what)| fault(&name, line, &what)),
+    );
+}
+
+fn apply_options(options: &Assignment, source: &Source, settings: &mut Settings) -> Vec<String> {
+    let words = match sysconfig::split(&options.value) {
+        Ok(words) => words,
+        Err(what) => return vec![what],
+    };
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+    let words = match cli::parse("", &words) {
+        Ok(words) => words,
+        Err(complaint) => return vec![complaint.line()],
+    };
+    let mut wrong = Vec::new();
+    for flag in [
+        Flag::Help,
+        Flag::License,
+        Flag::Version,
+        Flag::Sysconfig,
+        Flag::Config,
+        Flag::CheckConfig,
+    ] {
+        if words.has(flag) {
+            let name = cli::name(flag);
+            wrong.push(format!(
+                "{name} has no place in a file; give it on the command line"
+            ));
+        }
+    }
+    for (flag, complaint) in settings.apply_words(&words, source) {
+        wrong.push(format!("{}: {}", cli::name(flag), complaint.line()));
+    }
+    wrong
+}

@@ -1,0 +1,258 @@
+//! Command line, `/etc/sysconfig/memcached` and `/etc/paircached/paircached.toml`, checked and
+//! merged into one [`Config`].
+//!
+//! Precedence rises from built-in defaults over TOML and sysconfig to the command line. A fault on
+//! the command line has memcached's message and exit code; faults in files are collected, named
+//! with file and line, and end in exit code 78.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod load;
+mod settings;
+mod show;
+mod sysconfig;
+mod toml_file;
+mod value;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::load;
+
+/// Version of memcached whose commands, options and replies are followed.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+
+/// Everything the daemon was told, checked; nothing in it needs to be parsed again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Port for clients over TCP. Without meaning when `unix_socket` is set.
+    pub tcp_port: Port,
+    /// Port for clients over UDP; parsed and reported, not served yet.
+    pub udp_port: Port,
+    /// Addresses to listen on for clients; empty means any.
+    pub listen: Vec<Listen>,
+    /// Path of a Unix socket, which replaces TCP and UDP altogether.
+    pub unix_socket: Option<PathBuf>,
+    /// Permission bits of that socket, such as `0o700`.
+    pub unix_mask: u32,
+    /// Leave the terminal and run in the background.
+    pub detach: bool,
+    /// Raise the limit on the size of core files.
+    pub coredumps: bool,
+    /// User to become when started as root. That it is needed is checked by the daemon.
+    pub user: Option<String>,
+    /// Memory for items, in bytes.
+    pub memory: u64,
+    /// Evict items when memory is full, rather than refuse writes.
+    pub evictions: bool,
+    /// Simultaneous client connections.
+    pub max_connections: u32,
+    /// Keep all pages in memory (`mlockall`).
+    pub lock_memory: bool,
+    /// How often `-v` was given: 0 to 255.
+    pub verbosity: u8,
+    /// File that gets the process id.
+    pub pid_file: Option<PathBuf>,
+    /// Factor from one slab class to the next, greater than 1.
+    pub growth_factor: f64,
+    /// Least space for key, value and flags of an item, in bytes.
+    pub chunk_size: u32,
+    /// Worker threads, at least 1.
+    pub threads: usize,
+    /// Requests served on one connection before others have their turn, at least 1.
+    pub requests_per_event: u32,
+    /// Connections that wait to be accepted (`listen(2)`).
+    pub backlog: u32,
+    /// Protocols that clients may speak.
+    pub protocol: Protocol,
+    /// Largest item, in bytes.
+    pub item_size_max: u64,
+    /// Keep CAS values for clients.
+    pub cas: bool,
+    /// Obey `flush_all`.
+    pub flush_enabled: bool,
+    /// Obey `shutdown`.
+    pub shutdown_command: bool,
+    /// Obey `stats cachedump`, `stats detail` and the dumps of `lru_crawler`.
+    pub dump_enabled: bool,
+    /// The other node; absent means that this node is alone.
+    pub replication: Option<Replication>,
+    /// `-x`, or `-X` with ports, was used.
+    pub repcached_flags: bool,
+    /// Where the log goes and how much of it.
+    pub log: Log,
+    /// What to log as warnings once there is a log.
+    pub warnings: Vec<String>,
+    /// What all this was read from.
+    pub sources: Sources,
+}
+
+impl Config {
+    /// Reads the same command line and files again, from wherever the process is by now.
+    ///
+    /// # Errors
+    /// As [`load`]; the running configuration is untouched.
+    pub fn reload(&self) -> Result<Box<Config>, Exit> {
+        load::reload(&self.sources)
+    }
+}
+
+/// A port that clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Not listened on.
+    Off,
+    /// The system chooses.
+    Ephemeral,
+    /// This one, at least 1.
+    Number(u16),
+}
+
+/// One address of `-l`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Name, IPv4 or IPv6 address without brackets; `*` means any.
+    pub host: String,
+    /// Port of its own, else `-p`; 0 lets the system choose.
+    pub port: Option<u16>,
+}
+
+/// Protocols that clients may speak (`-B`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Found out from a connection's first byte.
+    Auto,
+    /// Text only.
+    Ascii,
+    /// Binary only.
+    Binary,
+}
+
+/// How this node and its peer keep each other's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// The other node.
+    pub peer: Peer,
+    /// Port listened on for the peer.
+    pub port: u16,
+    /// Addresses listened on for the peer; empty means any.
+    pub listen: Vec<String>,
+    /// Which of the two this node is.
+    pub node: NodeName,
+    /// Name that both nodes must share.
+    pub cluster: String,
+    /// Bound of remembered deletes, in bytes.
+    pub tombstone_memory: u64,
+    /// Bound of what is sent and not yet acknowledged, in bytes.
+    pub window: u64,
+    /// A peer whose clock differs by more is refused.
+    pub max_clock_skew: Duration,
+    /// How long a stop waits for the peer to take what it lacks.
+    pub drain_timeout: Duration,
+}
+
+/// Where the other node is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name, IPv4 or IPv6 address without brackets.
+    pub host: String,
+    /// Its replication port.
+    pub port: u16,
+}
+
+/// Which of the two nodes this one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeName {
+    /// The nodes settle it between themselves.
+    Auto,
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// Where the log goes and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Where it goes.
+    pub target: LogTarget,
+    /// Under which name syslog files it.
+    pub facility: Facility,
+    /// The least important line that is still written.
+    pub level: log::LevelFilter,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Syslog when detached, else standard error.
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// Syslog.
+    Syslog,
+}
+
+/// Facility of syslog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // syslog(3) says what each is
+pub enum Facility {
+    User,
+    Daemon,
+    Auth,
+    Authpriv,
+    Cron,
+    Local0,
+    Local1,
+    Local2,
+    Local3,
+    Local4,
+    Local5,
+    Local6,
+    Local7,
+}
+
+/// What a [`Config`] was read from, for [`Config::reload`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Command line as given, with the program's name.
+    pub argv: Vec<OsString>,
+    /// Working directory then, which relative paths start from.
+    pub directory: PathBuf,
+    /// Sysconfig files in the order read, later ones win.
+    pub sysconfig: Vec<SourceFile>,
+    /// The TOML file.
+    pub toml: SourceFile,
+}
+
+/// A file of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As given, perhaps relative to [`Sources::directory`].
+    pub path: PathBuf,
+    /// It may be missing.
+    pub optional: bool,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Run the daemon.
+    Run(Box<Config>),
+    /// Print this on standard output and exit 0.
+    Print(String),
+}
+
+/// Why there is nothing to run, to be printed and exited with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// For standard output, with its line ends.
+    pub stdout: String,
+    /// For standard error, with its line ends.
+    pub stderr: String,
+    /// Exit code of the process.
+    pub code: u8,
+}

@@ -1,0 +1,304 @@
+//! The settings while they are being collected: each with the place it is from.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::cli::{self, Flag, Words};
+use super::value::{self, Checked, Complaint};
+use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
+
+/// Where a setting is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Default,
+    /// Name of the file as given, and the line.
+    File(Rc<str>, usize),
+    CommandLine,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            Source::File(path, line) => write!(f, "{path}:{line}"),
+            Source::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// A value and where it is from.
+#[derive(Clone, Debug)]
+pub(super) struct Set<T> {
+    pub(super) value: T,
+    pub(super) source: Source,
+}
+
+impl<T> Set<T> {
+    fn new(value: T) -> Set<T> {
+        Set {
+            value,
+            source: Source::Default,
+        }
+    }
+
+    pub(super) fn put(&mut self, value: T, source: &Source) {
+        self.value = value;
+        self.source = source.clone();
+    }
+}
+
+/// Every setting.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tcp_port: Set<Port>,
+    pub(super) udp_port: Set<Port>,
+    pub(super) listen: Set<Vec<Listen>>,
+    pub(super) unix_socket: Set<Option<PathBuf>>,
+    pub(super) unix_mask: Set<u32>,
+    pub(super) detach: Set<bool>,
+    pub(super) coredumps: Set<bool>,
+    pub(super) user: Set<Option<String>>,
+    pub(super) memory: Set<u64>,
+    pub(super) evictions: Set<bool>,
+    pub(super) max_connections: Set<u32>,
+    pub(super) lock_memory: Set<bool>,
+    pub(super) verbosity: Set<u8>,
+    pub(super) pid_file: Set<Option<PathBuf>>,
+    pub(super) growth_factor: Set<f64>,
+    pub(super) chunk_size: Set<u32>,
+    pub(super) threads: Set<u32>,
+    pub(super) requests_per_event: Set<u32>,
+    pub(super) backlog: Set<u32>,
+    pub(super) protocol: Set<Protocol>,
+    pub(super) item_size_max: Set<u64>,
+    pub(super) cas: Set<bool>,
+    pub(super) flush_enabled: Set<bool>,
+    pub(super) shutdown_command: Set<bool>,
+    pub(super) dump_enabled: Set<bool>,
+    /// Host, and port if the peer's own setting says one.
+    pub(super) peer: Set<Option<(String, Option<u16>)>>,
+    /// The CONNECT of `-X LISTEN:CONNECT`.
+    pub(super) dial_port: Set<Option<u16>>,
+    pub(super) replication_port: Set<u16>,
+    pub(super) replication_listen: Set<Vec<String>>,
+    pub(super) node: Set<NodeName>,
+    pub(super) cluster: Set<String>,
+    pub(super) tombstone_memory: Set<u64>,
+    pub(super) window: Set<u64>,
+    pub(super) max_clock_skew: Set<Duration>,
+    pub(super) drain_timeout: Set<Duration>,
+    pub(super) log_target: Set<LogTarget>,
+    pub(super) log_facility: Set<Facility>,
+    pub(super) log_level: Set<log::LevelFilter>,
+    /// `-x`, or `-X` with ports, was used.
+    pub(super) repcached_flags: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            tcp_port: Set::new(Port::Number(11211)),
+            udp_port: Set::new(Port::Off),
+            listen: Set::new(Vec::new()),
+            unix_socket: Set::new(None),
+            unix_mask: Set::new(0o700),
+            detach: Set::new(false),
+            coredumps: Set::new(false),
+            user: Set::new(None),
+            memory: Set::new(64 << 20),
+            evictions: Set::new(true),
+            max_connections: Set::new(1024),
+            lock_memory: Set::new(false),
+            verbosity: Set::new(0),
+            pid_file: Set::new(None),
+            growth_factor: Set::new(1.25),
+            chunk_size: Set::new(48),
+            threads: Set::new(4),
+            requests_per_event: Set::new(20),
+            backlog: Set::new(1024),
+            protocol: Set::new(Protocol::Auto),
+            item_size_max: Set::new(1 << 20),
+            cas: Set::new(true),
+            flush_enabled: Set::new(true),
+            shutdown_command: Set::new(false),
+            dump_enabled: Set::new(true),
+            peer: Set::new(None),
+            dial_port: Set::new(None),
+            replication_port: Set::new(11212),
+            replication_listen: Set::new(Vec::new()),
+            node: Set::new(NodeName::Auto),
+            cluster: Set::new(String::from("default")),
+            tombstone_memory: Set::new(16 << 20),
+            window: Set::new(4 << 20),
+            max_clock_skew: Set::new(Duration::from_secs(60)),
+            drain_timeout: Set::new(Duration::from_secs(5)),
+            log_target: Set::new(LogTarget::Auto),
+            log_facility: Set::new(Facility::Daemon),
+            log_level: Set::new(log::LevelFilter::Info),
+            repcached_flags: false,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes over what `words` give, as far as it is in order; the rest is complained about with
+    /// the option's name.
+    pub(super) fn apply_words(&mut self, words: &Words, source: &Source) -> Vec<(Flag, Complaint)> {
+        let mut complaints = Vec::new();
+        // All -l of one layer together replace those of the layer below.
+        let mut listen: Option<Vec<Listen>> = None;
+        for (flag, value) in &words.given {
+            let result = match flag {
+                Flag::Listen => text(*flag, value).and_then(value::listen).map(|addresses| {
+                    listen.get_or_insert_default().extend(addresses);
+                }),
+                _ => self.apply(*flag, value, source),
+            };
+            if let Err(complaint) = result {
+                complaints.push((*flag, complaint));
+            }
+        }
+        if let Some(listen) = listen {
+            self.listen.put(listen, source);
+        }
+        if !words.leftover.is_empty() {
+            let words: Vec<_> = words
+                .leftover
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect();
+            self.warnings.push(format!(
+                "{source}: words that belong to no option are ignored: {}",
+                words.join(" ")
+            ));
+        }
+        complaints
+    }
+
+    /// Takes over one option, other than `-l`.
+    pub(super) fn apply(&mut self, flag: Flag, word: &OsStr, source: &Source) -> Checked<()> {
+        match flag {
+            Flag::UnixSocket => self.unix_socket.put(Some(path(flag, word)?), source),
+            Flag::PidFile => self.pid_file.put(Some(path(flag, word)?), source),
+            Flag::Shutdown => self.shutdown_command.put(true, source),
+            Flag::Daemon => self.detach.put(true, source),
+            Flag::Coredumps => self.coredumps.put(true, source),
+            Flag::NoEvictions => self.evictions.put(false, source),
+            Flag::LockMemory => self.lock_memory.put(true, source),
+            Flag::NoCas => self.cas.put(false, source),
+            Flag::NoFlush => self.flush_enabled.put(false, source),
+            Flag::NoDump => self.dump_enabled.put(false, source),
+            Flag::Help
+            | Flag::License
+            | Flag::Version
+            | Flag::Sysconfig
+            | Flag::Config
+            | Flag::CheckConfig => {}
+            _ => self.apply_text(flag, text(flag, word)?, source)?,
+        }
+        Ok(())
+    }
+
+    fn apply_text(&mut self, flag: Flag, text: &str, source: &Source) -> Checked<()> {
+        match flag {
+            Flag::Port => self.tcp_port.put(value::port(text)?, source),
+            Flag::UdpPort => self.udp_port.put(value::port(text)?, source),
+            Flag::Listen => self.listen.put(value::listen(text)?, source),
+            Flag::UnixMask => self.unix_mask.put(value::mode(text)?, source),
+            Flag::User => self.user.put(Some(String::from(text)), source),
+            Flag::Memory => self.memory.put(value::memory(text)?, source),
+            Flag::Connections => {
+                let number = value::positive(text, "Maximum connections must be greater than 0")?;
+                self.max_connections.put(number, source);
+            }
+            Flag::Verbose => self.verbosity.put(text.parse().unwrap_or(u8::MAX), source),
+            Flag::GrowthFactor => self.growth_factor.put(value::growth_factor(text)?, source),
+            Flag::ChunkSize => {
+                let number = value::positive(text, "Chunk size must be greater than 0")?;
+                self.chunk_size.put(number, source);
+            }
+            Flag::Threads => {
+                let number = value::positive(text, "Number of threads must be greater than 0")?;
+                self.threads.put(number, source);
+            }
+            Flag::Requests => {
+                let message = "Number of requests per event must be greater than 0";
+                self.requests_per_event
+                    .put(value::positive(text, message)?, source);
+            }
+            Flag::Backlog => self
+                .backlog
+                .put(value::natural(text, "Listen backlog")?, source),
+            Flag::Protocol => self.protocol.put(value::protocol(text)?, source),
+            Flag::ItemSize => self.item_size_max.put(value::item_size(text)?, source),
+            Flag::Peer => {
+                let peer = value::peer(text)?;
+                // A port with the peer says more than an earlier layer's -X.
+                if peer.1.is_some() && self.dial_port.source != *source {
+                    self.dial_port.put(None, source);
+                }
+                self.peer.put(Some(peer), source);
+                self.repcached_flags = true;
+            }
+            Flag::ReplicationPort => self.replication_ports(text, source)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn replication_ports(&mut self, text: &str, source: &Source) -> Checked<()> {
+        let (listen, connect) = value::replication_ports(text)?;
+        self.replication_port.put(listen, source);
+        self.dial_port.put(connect, source);
+        // The port of a peer from an earlier layer is overruled, its host is not.
+        if self.peer.source != *source
+            && let Some((_, port)) = &mut self.peer.value
+        {
+            *port = None;
+        }
+        self.repcached_flags = true;
+        Ok(())
+    }
+
+    /// The port dialled at the peer.
+    pub(super) fn peer_port(&self) -> u16 {
+        let own = self.peer.value.as_ref().and_then(|(_, port)| *port);
+        self.dial_port
+            .value
+            .or(own)
+            .unwrap_or(self.replication_port.value)
+    }
+}
+
+fn text(flag: Flag, word: &OsStr) -> Checked<&str> {
+    match word.to_str() {
+        Some("") => Err(empty(flag)),
+        Some(text) => Ok(text),
+        None => Err(Complaint::new(
+            64,
+            format!("The value of {} is not valid UTF-8.", cli::name(flag)),
+            "write it in UTF-8",
+        )),
+    }
+}
+
+fn path(flag: Flag, word: &OsStr) -> Checked<PathBuf> {
+    match word.is_empty() {
+        true => Err(empty(flag)),
+        false => Ok(PathBuf::from(word)),
+    }
+}
+
+/// With memcached's message where it has one for a value that is no number.
+fn empty(flag: Flag) -> Complaint {
+    Complaint::new(
+        64,
+        format!("The value of {} is empty.", cli::name(flag)),
+        "give it a value or leave it out",
+    )
+}

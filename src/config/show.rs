@@ -1,0 +1,198 @@
+//! What `--check-config` prints.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use super::settings::{Set, Settings, Source};
+use super::value::{FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
+use super::{Listen, Port};
+
+/// Every setting with its source, then the warnings.
+pub(super) fn show(settings: &Settings) -> String {
+    let mut lines = Lines::default();
+    memcached(settings, &mut lines);
+    replication(settings, &mut lines);
+    lines.add(
+        "log.target",
+        name_of(&TARGETS, settings.log_target.value),
+        &settings.log_target,
+    );
+    let facility = name_of(&FACILITIES, settings.log_facility.value);
+    lines.add("log.facility", facility, &settings.log_facility);
+    lines.add(
+        "log.level",
+        name_of(&LEVELS, settings.log_level.value),
+        &settings.log_level,
+    );
+    let width = lines
+        .0
+        .iter()
+        .map(|(text, _)| text.len())
+        .max()
+        .unwrap_or_default();
+    let mut text = String::new();
+    for (setting, source) in &lines.0 {
+        text.push_str(&format!("{setting:width$}  # {source}\n"));
+    }
+    for warning in &settings.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}
+
+#[derive(Default)]
+struct Lines(Vec<(String, Source)>);
+
+impl Lines {
+    fn add<T>(&mut self, name: &str, value: impl Display, from: &Set<T>) {
+        self.0
+            .push((format!("{name} = {value}"), from.source.clone()));
+    }
+
+    /// A setting that shows as it is kept.
+    fn plain<T: Display>(&mut self, name: &str, set: &Set<T>) {
+        self.add(name, &set.value, set);
+    }
+}
+
+fn memcached(settings: &Settings, lines: &mut Lines) {
+    lines.add(
+        "tcp_port",
+        port(settings.tcp_port.value),
+        &settings.tcp_port,
+    );
+    lines.add(
+        "udp_port",
+        port(settings.udp_port.value),
+        &settings.udp_port,
+    );
+    lines.add("listen", listen(&settings.listen.value), &settings.listen);
+    lines.add(
+        "unix_socket",
+        path(&settings.unix_socket.value),
+        &settings.unix_socket,
+    );
+    lines.add(
+        "unix_mask",
+        format!("{:o}", settings.unix_mask.value),
+        &settings.unix_mask,
+    );
+    lines.plain("detach", &settings.detach);
+    lines.plain("coredumps", &settings.coredumps);
+    lines.add(
+        "user",
+        settings.user.value.as_deref().unwrap_or("none"),
+        &settings.user,
+    );
+    lines.add("memory", size(settings.memory.value), &settings.memory);
+    lines.plain("evictions", &settings.evictions);
+    lines.plain("max_connections", &settings.max_connections);
+    lines.plain("lock_memory", &settings.lock_memory);
+    lines.plain("verbosity", &settings.verbosity);
+    lines.add(
+        "pid_file",
+        path(&settings.pid_file.value),
+        &settings.pid_file,
+    );
+    lines.plain("growth_factor", &settings.growth_factor);
+    lines.plain("chunk_size", &settings.chunk_size);
+    lines.plain("threads", &settings.threads);
+    lines.plain("requests_per_event", &settings.requests_per_event);
+    lines.plain("backlog", &settings.backlog);
+    lines.add(
+        "protocol",
+        name_of(&PROTOCOLS, settings.protocol.value),
+        &settings.protocol,
+    );
+    lines.add(
+        "item_size_max",
+        size(settings.item_size_max.value),
+        &settings.item_size_max,
+    );
+    lines.plain("cas", &settings.cas);
+    lines.plain("flush_enabled", &settings.flush_enabled);
+    lines.plain("shutdown_command", &settings.shutdown_command);
+    lines.plain("dump_enabled", &settings.dump_enabled);
+}
+
+fn replication(settings: &Settings, lines: &mut Lines) {
+    let peer = settings.peer.value.as_ref().map(|(host, _)| {
+        let port = settings.peer_port();
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    });
+    let peer = peer.unwrap_or_else(|| String::from("none"));
+    lines.add("replication.peer", peer, &settings.peer);
+    lines.plain("replication.port", &settings.replication_port);
+    let addresses = match &settings.replication_listen.value[..] {
+        [] => String::from("any"),
+        list => list.join(","),
+    };
+    lines.add(
+        "replication.listen",
+        addresses,
+        &settings.replication_listen,
+    );
+    lines.add(
+        "replication.node",
+        name_of(&NODES, settings.node.value),
+        &settings.node,
+    );
+    lines.plain("replication.cluster", &settings.cluster);
+    let tombstones = &settings.tombstone_memory;
+    lines.add(
+        "replication.tombstone_memory",
+        size(tombstones.value),
+        tombstones,
+    );
+    lines.add(
+        "replication.window",
+        size(settings.window.value),
+        &settings.window,
+    );
+    let (skew, drain) = (&settings.max_clock_skew, &settings.drain_timeout);
+    lines.add("replication.max_clock_skew", skew.value.as_secs_f64(), skew);
+    lines.add(
+        "replication.drain_timeout",
+        drain.value.as_secs_f64(),
+        drain,
+    );
+}
+
+fn port(port: Port) -> String {
+    match port {
+        Port::Off => String::from("off"),
+        Port::Ephemeral => String::from("ephemeral"),
+        Port::Number(number) => number.to_string(),
+    }
+}
+
+fn listen(addresses: &[Listen]) -> String {
+    let one = |address: &Listen| match (address.port, address.host.contains(':')) {
+        (Some(port), true) => format!("[{}]:{port}", address.host),
+        (Some(port), false) => format!("{}:{port}", address.host),
+        (None, _) => address.host.clone(),
+    };
+    match addresses {
+        [] => String::from("any"),
+        _ => addresses.iter().map(one).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn path(path: &Option<PathBuf>) -> String {
+    path.as_ref()
+        .map_or(String::from("none"), |path| path.display().to_string())
+}
+
+/// With the unit that leaves a whole number, so that it can be written back.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0 => String::from("0"),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}k", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}

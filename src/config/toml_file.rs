@@ -1,0 +1,244 @@
+//! `/etc/paircached/paircached.toml`: what memcached has no name for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::settings::{Settings, Source};
+use super::value::{self, FACILITIES, LEVELS, NODES, TARGETS};
+
+/// Sections and their keys, for looking up and for advice.
+const SECTIONS: [(&str, &[&str]); 2] = [
+    (
+        "replication",
+        &[
+            "peer",
+            "port",
+            "listen",
+            "node",
+            "cluster",
+            "tombstone_memory",
+            "window",
+            "max_clock_skew",
+            "drain_timeout",
+        ],
+    ),
+    ("log", &["target", "facility", "level"]),
+];
+
+/// Takes the file's settings over; returns its faults, by line.
+pub(super) fn apply(text: &str, name: &Rc<str>, settings: &mut Settings) -> Vec<(usize, String)> {
+    let line_of = |at: usize| {
+        1 + text.as_bytes()[..at.min(text.len())]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count()
+    };
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut faults: Vec<(usize, String)> = Vec::new();
+    for error in &errors {
+        let line = line_of(error.span().map_or(0, |span| span.start));
+        let message = error.message().replace('\n', ", ");
+        faults.push((line, format!("not TOML: {message}; see paircached.toml(5)")));
+    }
+    if !faults.is_empty() {
+        // What could be read of a broken file would only give rise to more complaints.
+        return faults;
+    }
+    for (section, content) in root.get_ref() {
+        let line = line_of(section.span().start);
+        let section: &str = section.get_ref();
+        let Some((_, keys)) = SECTIONS.iter().find(|(known, _)| *known == section) else {
+            faults.push((line, unknown_section(section, content)));
+            continue;
+        };
+        let Some(table) = content.get_ref().as_table() else {
+            faults.push((line, format!("{section} is a section; write [{section}]")));
+            continue;
+        };
+        for (key, value) in table {
+            let line = line_of(key.span().start);
+            let key: &str = key.get_ref();
+            let source = Source::File(name.clone(), line);
+            let result = match keys.contains(&key) {
+                true => set(section, key, value.get_ref(), settings, &source)
+                    .map_err(|what| format!("{section}.{key} {what}")),
+                false => Err(unknown_key(section, key, keys)),
+            };
+            if let Err(what) = result {
+                faults.push((line, what));
+            }
+        }
+    }
+    faults.sort_by_key(|(line, _)| *line);
+    faults
+}
+
+fn set(
+    section: &str,
+    key: &str,
+    value: &DeValue<'_>,
+    settings: &mut Settings,
+    source: &Source,
+) -> Result<(), String> {
+    match (section, key) {
+        ("replication", "peer") => {
+            let peer = value::peer(string(value)?);
+            let peer = peer.map_err(|complaint| wrong(value, &complaint.remedy))?;
+            settings.peer.put(Some(peer), source);
+        }
+        ("replication", "port") => {
+            let port = integer(value).and_then(|number| u16::try_from(number).ok());
+            let port = port.filter(|port| *port > 0);
+            let port = port.ok_or_else(|| wrong(value, "write a number from 1 to 65535"))?;
+            settings.replication_port.put(port, source);
+        }
+        ("replication", "listen") => settings.replication_listen.put(addresses(value)?, source),
+        ("replication", "node") => settings.node.put(named(&NODES, value)?, source),
+        ("replication", "cluster") => {
+            let cluster = string(value)?;
+            let fits =
+                (1..=64).contains(&cluster.len()) && cluster.bytes().all(|b| b.is_ascii_graphic());
+            if !fits {
+                return Err(wrong(
+                    value,
+                    "write 1 to 64 letters, digits or signs, no spaces",
+                ));
+            }
+            settings.cluster.put(String::from(cluster), source);
+        }
+        ("replication", "tombstone_memory") => settings.tombstone_memory.put(size(value)?, source),
+        ("replication", "window") => settings.window.put(size(value)?, source),
+        ("replication", "max_clock_skew") => {
+            settings
+                .max_clock_skew
+                .put(seconds(value, 0.1, 86_400.0)?, source);
+        }
+        ("replication", "drain_timeout") => {
+            settings
+                .drain_timeout
+                .put(seconds(value, 0.0, 3600.0)?, source);
+        }
+        ("log", "target") => settings.log_target.put(named(&TARGETS, value)?, source),
+        ("log", "facility") => settings
+            .log_facility
+            .put(named(&FACILITIES, value)?, source),
+        ("log", "level") => settings.log_level.put(named(&LEVELS, value)?, source),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Names the value and says what to write.
+fn wrong(value: &DeValue<'_>, remedy: &str) -> String {
+    let shown = match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => String::from(number.as_str()),
+        DeValue::Float(number) => String::from(number.as_str()),
+        DeValue::Boolean(truth) => truth.to_string(),
+        other => format!("this {}", other.type_str()),
+    };
+    format!("cannot be {shown}; {remedy}")
+}
+
+fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
+    value
+        .as_str()
+        .ok_or_else(|| wrong(value, "write text in quotes"))
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn named<T: Copy>(names: &[(&str, T)], value: &DeValue<'_>) -> Result<T, String> {
+    let text = value.as_str().unwrap_or_default();
+    value::one_of(names, text).map_err(|names| wrong(value, &format!("write one of {names}")))
+}
+
+/// Bytes, as a number or as text such as `"16m"`.
+fn size(value: &DeValue<'_>) -> Result<u64, String> {
+    let bytes = match value {
+        DeValue::String(text) => value::size(text),
+        _ => integer(value).and_then(|number| u64::try_from(number).ok()),
+    };
+    let bytes = bytes.filter(|bytes| (1024..=1 << 40).contains(bytes));
+    bytes.ok_or_else(|| wrong(value, "write a size of at least 1k, such as \"16m\""))
+}
+
+fn seconds(value: &DeValue<'_>, least: f64, most: f64) -> Result<Duration, String> {
+    let number = match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        _ => integer(value).map(|number| number as f64),
+    };
+    match number.filter(|number: &f64| (least..=most).contains(number)) {
+        Some(number) => Ok(Duration::from_secs_f64(number)),
+        None => Err(wrong(
+            value,
+            &format!("write seconds, from {least} to {most}"),
+        )),
+    }
+}
+
+/// One address or a list of them.
+fn addresses(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let one = |value: &DeValue<'_>| {
+        let address = value.as_str().and_then(value::address);
+        address.ok_or_else(|| {
+            wrong(
+                value,
+                "write addresses without a port, such as [\"192.0.2.1\"]",
+            )
+        })
+    };
+    match value.as_array() {
+        Some(list) => list.iter().map(|value| one(value.get_ref())).collect(),
+        None => Ok(vec![one(value)?]),
+    }
+}
+
+fn unknown_section(name: &str, content: &Spanned<DeValue<'_>>) -> String {
+    let names: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
+    if content.get_ref().is_table() {
+        return format!(
+            "unknown section [{name}]; {}",
+            advice(name, &names, "sections")
+        );
+    }
+    match home(name) {
+        Some(section) => format!("{name} stands in no section; put it below [{section}]"),
+        None => format!(
+            "unknown key {name} outside a section; {}",
+            advice(name, &names, "sections")
+        ),
+    }
+}
+
+fn unknown_key(section: &str, key: &str, keys: &[&str]) -> String {
+    match home(key) {
+        Some(other) => format!("unknown key {section}.{key}; put it below [{other}]"),
+        None => format!("unknown key {section}.{key}; {}", advice(key, keys, "keys")),
+    }
+}
+
+/// The section that knows `key`.
+fn home(key: &str) -> Option<&'static str> {
+    SECTIONS
+        .iter()
+        .find(|(_, keys)| keys.contains(&key))
+        .map(|(section, _)| *section)
+}
+
+/// The nearest name, or all of them when none is near.
+fn advice(wrong: &str, names: &[&str], what: &str) -> String {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(wrong, name);
+    match names.iter().min_by_key(distance) {
+        Some(name) if distance(&name) <= wrong.len().max(name.len()) / 2 => {
+            format!("did you mean {name}?")
+        }
+        _ => format!("the {what} are {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,353 @@
+//! Single values: numbers, sizes, ports, hosts. What is wrong with one is a [`Complaint`].
+
+use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
+
+/// What is wrong with a value or an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// Exit code when it stands on the command line.
+    pub(super) code: u8,
+    /// What is wrong, in memcached's words where it has some; perhaps several lines.
+    pub(super) what: String,
+    /// What to do about it.
+    pub(super) remedy: String,
+    /// Lines around it on the command line.
+    frame: Option<String>,
+}
+
+impl Complaint {
+    pub(super) fn new(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Complaint {
+        Complaint {
+            code,
+            what: what.into(),
+            remedy: remedy.into(),
+            frame: None,
+        }
+    }
+
+    /// As getopt words it: the program's name in front, and memcached's own line after it.
+    pub(super) fn with_getopt_frame(mut self, program: &str) -> Complaint {
+        self.frame = Some(String::from(program));
+        self
+    }
+
+    /// For standard error, when the command line is at fault.
+    pub(super) fn stderr(&self) -> String {
+        match &self.frame {
+            Some(program) => format!("{program}: {}\nIllegal argument \"?\"\n", self.what),
+            None => format!("{}\n", self.what),
+        }
+    }
+
+    /// For the report on files: one line.
+    pub(super) fn line(&self) -> String {
+        let what = self.what.trim_end_matches('.').replace('\n', " ");
+        format!("{what}; {}", self.remedy)
+    }
+}
+
+pub(super) type Checked<T> = Result<T, Complaint>;
+
+const USAGE: u8 = 64;
+const OS_ERROR: u8 = 71;
+const MEGABYTE: u64 = 1 << 20;
+
+/// A whole number above zero; `message` is memcached's for the others.
+pub(super) fn positive(text: &str, message: &str) -> Checked<u32> {
+    match text.trim().parse::<i32>() {
+        Ok(number) if number > 0 => Ok(number.unsigned_abs()),
+        _ => Err(Complaint::new(1, message, "write a whole number above 0")),
+    }
+}
+
+/// A whole number from zero.
+pub(super) fn natural(text: &str, name: &str) -> Checked<u32> {
+    match text.trim().parse::<i32>() {
+        Ok(number) if number >= 0 => Ok(number.unsigned_abs()),
+        _ => Err(Complaint::new(
+            USAGE,
+            format!("{name} must be a whole number, not {text:?}."),
+            "write a whole number, 0 or more",
+        )),
+    }
+}
+
+/// `-p` and `-U`: 0 is off, -1 the system's choice.
+pub(super) fn port(text: &str) -> Checked<Port> {
+    match text.trim().parse::<i64>() {
+        Ok(0) => return Ok(Port::Off),
+        Ok(-1) => return Ok(Port::Ephemeral),
+        Ok(number) => {
+            if let Ok(number) = u16::try_from(number) {
+                return Ok(Port::Number(number));
+            }
+        }
+        Err(_) => {}
+    }
+    Err(Complaint::new(
+        USAGE,
+        format!("ERROR: Invalid port number {text}."),
+        "write a number from 1 to 65535, 0 for none, or -1 for any free one",
+    ))
+}
+
+/// A port that must be known beforehand.
+pub(super) fn fixed_port(text: &str) -> Checked<u16> {
+    match text.trim().parse::<u16>() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(Complaint::new(
+            USAGE,
+            format!("ERROR: Invalid port number {text}."),
+            "write a number from 1 to 65535",
+        )),
+    }
+}
+
+/// `PORT` or `LISTEN:CONNECT`.
+pub(super) fn replication_ports(text: &str) -> Checked<(u16, Option<u16>)> {
+    match text.split_once(':') {
+        Some((listen, connect)) => Ok((fixed_port(listen)?, Some(fixed_port(connect)?))),
+        None => Ok((fixed_port(text)?, None)),
+    }
+}
+
+/// `-m`: megabytes, returned as bytes.
+pub(super) fn memory(text: &str) -> Checked<u64> {
+    // Bytes beyond what an address can hold are a slip of the finger.
+    match text.trim().parse::<u64>() {
+        Ok(number) if (1..=(1 << 43)).contains(&number) => Ok(number * MEGABYTE),
+        Ok(0) | Err(_) => Err(Complaint::new(
+            USAGE,
+            format!("Memory limit must be a number of megabytes greater than 0, not {text:?}."),
+            "write the megabytes for items, such as 64",
+        )),
+        Ok(_) => Err(Complaint::new(
+            USAGE,
+            format!("Memory limit of {text} megabytes is more than any machine has."),
+            "write the megabytes for items, such as 64",
+        )),
+    }
+}
+
+/// `-I`, `tombstone_memory` and `window`: bytes, or a number with k, m or g.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, unit) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 1 << 10),
+        b'm' | b'M' => (&text[..text.len() - 1], MEGABYTE),
+        b'g' | b'G' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The largest item; what suits the memory is checked when both are known.
+pub(super) fn item_size(text: &str) -> Checked<u64> {
+    size(text).ok_or_else(|| {
+        Complaint::new(
+            USAGE,
+            format!("Item max size must be a number of bytes, perhaps with k or m, not {text:?}."),
+            "write a size such as 1m",
+        )
+    })
+}
+
+/// `-f`.
+pub(super) fn growth_factor(text: &str) -> Checked<f64> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number > 1.0 && number.is_finite() => Ok(number),
+        _ => Err(Complaint::new(
+            1,
+            "Factor must be greater than 1",
+            "write a number above 1, such as 1.25",
+        )),
+    }
+}
+
+/// `-a`.
+pub(super) fn mode(text: &str) -> Checked<u32> {
+    match u32::from_str_radix(text.trim(), 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(Complaint::new(
+            USAGE,
+            format!("Unix socket mask must be octal, from 0 to 777, not {text:?}."),
+            "write a mode such as 700",
+        )),
+    }
+}
+
+/// `-B`.
+pub(super) fn protocol(text: &str) -> Checked<Protocol> {
+    match text {
+        "auto" => Ok(Protocol::Auto),
+        "ascii" => Ok(Protocol::Ascii),
+        "binary" => Ok(Protocol::Binary),
+        _ => Err(Complaint::new(
+            USAGE,
+            format!(
+                "Invalid value for binding protocol: {text}\n -- should be one of auto, binary, or ascii"
+            ),
+            "write one of these three",
+        )),
+    }
+}
+
+/// `-l`: addresses separated by commas or semicolons.
+pub(super) fn listen(list: &str) -> Checked<Vec<Listen>> {
+    let entries: Vec<&str> = list.split([',', ';']).map(str::trim).collect();
+    match entries.iter().all(|entry| entry.is_empty()) {
+        true => listen_one("", list).map(|address| vec![address]),
+        // As with strtok, nothing between two commas is no entry.
+        false => entries
+            .iter()
+            .filter(|entry| !entry.is_empty())
+            .map(|entry| listen_one(entry, list))
+            .collect(),
+    }
+}
+
+fn listen_one(entry: &str, list: &str) -> Checked<Listen> {
+    let wrong = |what: String| {
+        Complaint::new(
+            OS_ERROR,
+            format!("{what}\nfailed to listen on one of interface(s) {list}"),
+            "write HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT",
+        )
+    };
+    for special in ["proto[", "tag[", "tag_", "notls:", "btls:", "mtls:"] {
+        if entry.starts_with(special) {
+            return Err(wrong(format!(
+                "'{special}' of -l is not supported: \"{entry}\""
+            )));
+        }
+    }
+    let (host, port) =
+        host_and_port(entry).ok_or_else(|| wrong(format!("Invalid address: \"{entry}\"")))?;
+    let port = match port {
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| wrong(format!("Invalid port number: \"{text}\"")))?,
+        ),
+        None => None,
+    };
+    Ok(Listen { host, port })
+}
+
+/// `-x` and `peer`: the host, and its replication port if it says one.
+pub(super) fn peer(text: &str) -> Checked<(String, Option<u16>)> {
+    let wrong = || {
+        Complaint::new(
+            USAGE,
+            format!("ERROR: Invalid replication peer {text:?}."),
+            "write HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT",
+        )
+    };
+    let (host, port) = host_and_port(text.trim()).ok_or_else(wrong)?;
+    if host == "*" {
+        return Err(wrong());
+    }
+    let port = port.map(fixed_port).transpose()?;
+    Ok((host, port))
+}
+
+/// A single address of `listen` in `[replication]`.
+pub(super) fn address(text: &str) -> Option<String> {
+    match host_and_port(text.trim())? {
+        (host, None) => Some(host),
+        _ => None,
+    }
+}
+
+/// Takes brackets off and the port apart. The host is checked as far as that goes without asking
+/// a name server.
+fn host_and_port(text: &str) -> Option<(String, Option<&str>)> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        let port = match rest {
+            "" => None,
+            _ => Some(rest.strip_prefix(':')?),
+        };
+        is_v6(host).then_some((host, port))?
+    } else if text.matches(':').count() > 1 {
+        is_v6(text).then_some((text, None))?
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let allowed = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
+    let numeric = host
+        .split('.')
+        .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let bad_v4 =
+        numeric && host.split('.').count() == 4 && host.parse::<std::net::Ipv4Addr>().is_err();
+    let fits = host == "*" || (!host.is_empty() && host.chars().all(allowed) && !bad_v4);
+    fits.then(|| (String::from(host), port))
+}
+
+/// With or without a scope such as `%eth0`.
+fn is_v6(text: &str) -> bool {
+    let address = text.split_once('%').map_or(text, |(address, _)| address);
+    address.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// The value that `text` names in a list of names, or the list of them.
+pub(super) fn one_of<T: Copy>(names: &[(&str, T)], text: &str) -> Result<T, String> {
+    match names.iter().find(|(name, _)| *name == text) {
+        Some((_, value)) => Ok(*value),
+        None => {
+            let names: Vec<String> = names.iter().map(|(name, _)| format!("{name:?}")).collect();
+            Err(names.join(", "))
+        }
+    }
+}
+
+/// The name of `value` in a list of names.
+pub(super) fn name_of<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names
+        .iter()
+        .find(|(_, named)| *named == value)
+        .map_or("", |(name, _)| name)
+}
+
+pub(super) static PROTOCOLS: [(&str, Protocol); 3] = [
+    ("auto", Protocol::Auto),
+    ("ascii", Protocol::Ascii),
+    ("binary", Protocol::Binary),
+];
+
+pub(super) static NODES: [(&str, NodeName); 3] = [
+    ("auto", NodeName::Auto),
+    ("a", NodeName::A),
+    ("b", NodeName::B),
+];
+
+pub(super) static TARGETS: [(&str, LogTarget); 3] = [
+    ("auto", LogTarget::Auto),
+    ("stderr", LogTarget::Stderr),
+    ("syslog", LogTarget::Syslog),
+];
+
+pub(super) static LEVELS: [(&str, log::LevelFilter); 4] = [
+    ("error", log::LevelFilter::Error),
+    ("warn", log::LevelFilter::Warn),
+    ("info", log::LevelFilter::Info),
+    ("debug", log::LevelFilter::Debug),
+];
+
+pub(super) static FACILITIES: [(&str, Facility); 13] = [
+    ("user", Facility::User),
+    ("daemon", Facility::Daemon),
+    ("auth", Facility::Auth),
+    ("authpriv", Facility::Authpriv),
+    ("cron", Facility::Cron),
+    ("local0", Facility::Local0),
+    ("local1", Facility::Local1),
+    ("local2", Facility::Local2),
+    ("local3", Facility::Local3),
+    ("local4", Facility::Local4),
+    ("local5", Facility::Local5),
+    ("local6", Facility::Local6),
+    ("local7", Facility::Local7),
+];
