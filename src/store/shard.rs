@@ -1,0 +1,527 @@
+//! One shard: a part of the keys with their index, order of eviction, tombstones and live stream.
+//! Everything here happens under the shard's lock and takes the time of a few memory accesses.
+
+use super::change::{Applied, Change};
+use super::classes::Classes;
+use super::ring::{Ring, Written};
+use super::slots::{Data, List, NIL, Slot, Slots, State};
+use super::stats::ClassStats;
+use super::version::{Node, Now, Version, VersionClock};
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// Items that one call evicts at most, so that the lock is held for a bounded time.
+const EVICT_STEP: usize = 32;
+
+/// What a write leaves behind for the peer; nothing of it exists when replication is off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replicated {
+    pub node: Node,
+    /// Bytes that this shard's tombstones may cost.
+    pub tombstone_limit: u64,
+}
+
+/// Why an item goes without having been deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Evicted,
+    Reclaimed,
+    Crawled,
+}
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    index: HashTable<u32>,
+    pub(super) slots: Slots,
+    order: List,
+    hand: u32,
+    graves: List,
+    grave_cost: u64,
+    pub(super) clock: VersionClock,
+    /// Items older than this were flushed.
+    pub(super) horizon: Version,
+    /// The peer holds everything of ours up to here.
+    pub(super) acked: Version,
+    /// Tombstones up to here may have been forgotten before the peer acknowledged them.
+    pub(super) floor: Version,
+    pub(super) ring: Ring,
+    pub(super) replicated: Option<Replicated>,
+    classes: Arc<Classes>,
+    pub(super) stats: Vec<ClassStats>,
+    pub(super) total_items: u64,
+    pub(super) tombstones: u64,
+    pub(super) conflicts: u64,
+    /// Bytes taken less bytes given back since the budget was last settled.
+    pub(super) balance: i64,
+    /// Position of the background search for expired items.
+    crawler: u32,
+    pub(super) crawler_checked: u64,
+}
+
+impl Shard {
+    pub(super) fn new(classes: Arc<Classes>, replicated: Option<Replicated>) -> Shard {
+        Shard {
+            index: HashTable::new(),
+            slots: Slots::new(),
+            order: List::new(),
+            hand: NIL,
+            graves: List::new(),
+            grave_cost: 0,
+            clock: VersionClock::new(),
+            horizon: Version::NONE,
+            acked: Version::NONE,
+            floor: Version::NONE,
+            ring: Ring::default(),
+            replicated,
+            stats: vec![ClassStats::default(); classes.count()],
+            classes,
+            total_items: 0,
+            tombstones: 0,
+            conflicts: 0,
+            balance: 0,
+            crawler: 0,
+            crawler_checked: 0,
+        }
+    }
+
+    fn node(&self) -> Node {
+        self.replicated
+            .map_or(Node::A, |replicated| replicated.node)
+    }
+
+    pub(super) fn next_version(&mut self, now: Now) -> Version {
+        let node = self.node();
+        self.clock.next(now, node)
+    }
+
+    /// The slot of a key, whatever it holds.
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let same = |&at: &u32| {
+            let slot = self.slots.get(at);
+            slot.hash == hash && slot.key() == key
+        };
+        self.index.find(hash, same).copied()
+    }
+
+    /// Whether clients may see what the slot holds.
+    pub(super) fn is_live(&self, at: u32, now: Now) -> bool {
+        let slot = self.slots.get(at);
+        slot.state == State::Item && !self.is_dead(slot, now)
+    }
+
+    fn is_dead(&self, slot: &Slot, now: Now) -> bool {
+        slot.version < self.horizon || (slot.exptime != 0 && slot.exptime <= now.seconds())
+    }
+
+    /// The counters of an item's class.
+    pub(super) fn class_of(&mut self, at: u32) -> &mut ClassStats {
+        let class = self.size_of(self.slots.get(at)).0;
+        &mut self.stats[class]
+    }
+
+    /// The counters of the class of an item of that size.
+    pub(super) fn class_of_size(&mut self, size: u64) -> &mut ClassStats {
+        let class = usize::from(self.classes.class_of(size)) - 1;
+        &mut self.stats[class]
+    }
+
+    /// Index of the class, and size as memcached counts it.
+    fn size_of(&self, slot: &Slot) -> (usize, u64) {
+        let size = self
+            .classes
+            .item_size(slot.key().len(), slot.flags, slot.value().len());
+        (usize::from(self.classes.class_of(size)) - 1, size)
+    }
+
+    fn book(&mut self, at: u32, sign: i64) {
+        let slot = self.slots.get(at);
+        let (class, size) = self.size_of(slot);
+        let chunks = self.classes.chunks_of(size);
+        self.balance += sign * slot.cost() as i64;
+        let stats = &mut self.stats[class];
+        stats.number = stats.number.wrapping_add_signed(sign);
+        stats.mem_requested = stats.mem_requested.wrapping_add_signed(sign * size as i64);
+        stats.chunks = stats.chunks.wrapping_add_signed(sign * chunks as i64);
+    }
+
+    /// Writes an item over whatever its key had.
+    pub(super) fn put(
+        &mut self,
+        hash: u64,
+        found: Option<u32>,
+        new: &NewItem<'_>,
+        now: Now,
+    ) -> u32 {
+        let at = match found {
+            Some(at) => {
+                self.detach(at);
+                at
+            }
+            None => {
+                let at = self.slots.take();
+                let slots = &self.slots;
+                self.index.insert_unique(hash, at, |&at| slots.get(at).hash);
+                at
+            }
+        };
+        let slot = self.slots.get_mut(at);
+        slot.data.overwrite(new.key, new.value);
+        slot.hash = hash;
+        slot.key_len = new.key.len() as u8;
+        slot.version = new.version;
+        slot.touched = new.touched;
+        slot.exptime = new.exptime;
+        slot.flags = new.flags;
+        slot.accessed = now.seconds();
+        slot.visited = found.is_some() && slot.state == State::Item;
+        slot.fetched = false;
+        slot.state = State::Item;
+        self.order.push(&mut self.slots, at);
+        self.book(at, 1);
+        self.total_items += 1;
+        at
+    }
+
+    /// Takes what a slot holds out of its list and out of the books; the index keeps the slot.
+    fn detach(&mut self, at: u32) {
+        match self.slots.get(at).state {
+            State::Free => {}
+            State::Item => {
+                if self.hand == at {
+                    self.hand = List::newer(&self.slots, at);
+                }
+                self.order.remove(&mut self.slots, at);
+                self.book(at, -1);
+            }
+            State::Tombstone => {
+                self.graves.remove(&mut self.slots, at);
+                let cost = self.slots.get(at).cost();
+                self.balance -= cost as i64;
+                self.grave_cost -= cost;
+                self.tombstones -= 1;
+            }
+        }
+    }
+
+    /// Forgets a slot and its key.
+    pub(super) fn forget(&mut self, at: u32) {
+        self.detach(at);
+        let hash = self.slots.get(at).hash;
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
+            entry.remove();
+        }
+        self.slots.give(at);
+    }
+
+    /// Turns an item into the memory of its end at `version`.
+    fn bury(&mut self, at: u32, version: Version, limit: u64) {
+        self.detach(at);
+        let key: Vec<u8> = self.slots.get(at).key().to_vec();
+        let slot = self.slots.get_mut(at);
+        slot.data = Data::new(&key, &[]);
+        slot.version = version;
+        slot.touched = Version::NONE;
+        slot.flags = 0;
+        slot.exptime = 0;
+        slot.state = State::Tombstone;
+        let cost = slot.cost();
+        self.balance += cost as i64;
+        self.grave_cost += cost;
+        self.tombstones += 1;
+        self.graves.push(&mut self.slots, at);
+        while self.grave_cost > limit {
+            let oldest = self.graves.oldest();
+            self.floor = self.floor.max(self.slots.get(oldest).version);
+            self.forget(oldest);
+        }
+    }
+
+    /// A client's delete of a live item.
+    pub(super) fn delete(&mut self, at: u32, now: Now) {
+        let version = self.next_version(now);
+        match self.replicated {
+            None => self.forget(at),
+            Some(replicated) => {
+                self.bury(at, version, replicated.tombstone_limit);
+                self.ring.push(Written { slot: at, version });
+            }
+        }
+    }
+
+    /// Ends an item that nobody deleted. Expiry and eviction are this node's own business, except
+    /// where the peer has not seen the write yet: it would go on to serve the value before it.
+    fn retire(&mut self, at: u32, reason: Reason, now: Now) {
+        let (class, _) = self.size_of(self.slots.get(at));
+        let slot = self.slots.get(at);
+        let stats = &mut self.stats[class];
+        if reason == Reason::Evicted {
+            stats.evicted += 1;
+            stats.evicted_nonzero += u64::from(slot.exptime != 0);
+            stats.evicted_unfetched += u64::from(!slot.fetched);
+            stats.evicted_active += u64::from(slot.visited);
+            stats.evicted_time = u64::from(now.seconds().saturating_sub(slot.accessed));
+        } else {
+            stats.reclaimed += 1;
+            stats.expired_unfetched += u64::from(!slot.fetched);
+            stats.crawler_reclaimed += u64::from(reason == Reason::Crawled);
+        }
+        let version = slot.version;
+        match self.replicated {
+            Some(replicated) if version.node() == replicated.node && version > self.acked => {
+                self.bury(at, version, replicated.tombstone_limit);
+            }
+            _ => self.forget(at),
+        }
+    }
+
+    /// Takes back the room of an expired or flushed item that a request came across.
+    pub(super) fn reclaim(&mut self, at: u32, now: Now) {
+        self.retire(at, Reason::Reclaimed, now);
+    }
+
+    /// Evicts until `wanted` bytes came free or [`EVICT_STEP`] items went; false if none was left.
+    ///
+    /// SIEVE (Zhang et al., NSDI 2024): a hand goes from old to new and takes the first item that
+    /// was not read since it last passed.
+    pub(super) fn evict(&mut self, wanted: u64, now: Now) -> bool {
+        let before = self.balance;
+        for step in 0..EVICT_STEP {
+            let Some(victim) = self.next_victim(now) else {
+                return step > 0;
+            };
+            let reason = if self.is_live(victim, now) {
+                Reason::Evicted
+            } else {
+                Reason::Reclaimed
+            };
+            self.retire(victim, reason, now);
+            if before - self.balance >= wanted as i64 {
+                break;
+            }
+        }
+        true
+    }
+
+    fn next_victim(&mut self, now: Now) -> Option<u32> {
+        loop {
+            if self.hand == NIL {
+                self.hand = self.order.oldest();
+            }
+            let at = self.hand;
+            if at == NIL {
+                return None;
+            }
+            if !self.slots.get(at).visited || !self.is_live(at, now) {
+                return Some(at);
+            }
+            self.slots.get_mut(at).visited = false;
+            self.hand = List::newer(&self.slots, at);
+        }
+    }
+
+    /// Looks at the next `steps` slots for expired items; true when the end was reached.
+    pub(super) fn crawl(&mut self, steps: u32, now: Now) -> bool {
+        let end = self.slots.len().min(self.crawler.saturating_add(steps));
+        for at in self.crawler..end {
+            self.crawler_checked += 1;
+            let slot = self.slots.get(at);
+            if slot.state == State::Item && self.is_dead(slot, now) {
+                self.retire(at, Reason::Crawled, now);
+            }
+        }
+        let finished = end == self.slots.len();
+        self.crawler = if finished { 0 } else { end };
+        finished
+    }
+
+    /// Records a local write of this slot for the peer.
+    pub(super) fn record(&mut self, at: u32, version: Version) {
+        if self.replicated.is_some() {
+            self.ring.push(Written { slot: at, version });
+        }
+    }
+
+    /// The peer holds everything of ours up to `version`.
+    pub(super) fn acknowledge(&mut self, version: Version) {
+        self.acked = self.acked.max(version);
+        while self.graves.oldest() != NIL
+            && self.slots.get(self.graves.oldest()).version <= self.acked
+        {
+            self.forget(self.graves.oldest());
+        }
+    }
+
+    /// What the peer may be sent of a slot: as the change that made it what it is.
+    pub(super) fn change(&self, at: u32) -> Option<Change<'_>> {
+        let slot = self.slots.get(at);
+        match slot.state {
+            State::Free => None,
+            State::Item => Some(Change::Set {
+                key: slot.key(),
+                value: slot.value(),
+                flags: slot.flags,
+                exptime: slot.exptime,
+                version: slot.version,
+                touched: slot.touched,
+            }),
+            State::Tombstone => Some(Change::Delete {
+                key: slot.key(),
+                version: slot.version,
+            }),
+        }
+    }
+
+    /// The touch that a slot last had.
+    pub(super) fn touch_change(&self, at: u32) -> Change<'_> {
+        let slot = self.slots.get(at);
+        Change::Touch {
+            key: slot.key(),
+            version: slot.version,
+            touched: slot.touched,
+            exptime: slot.exptime,
+        }
+    }
+
+    /// The one way a change of the peer's enters: it wins if it is newer than what is here.
+    pub(super) fn merge(&mut self, hash: u64, change: &Change<'_>, now: Now) -> Applied {
+        match *change {
+            Change::Set {
+                key,
+                value,
+                flags,
+                exptime,
+                version,
+                touched,
+            } => {
+                self.clock.observe(version.max(touched));
+                let found = self.find(hash, key);
+                if let Some(verdict) = self.refuses(found, version) {
+                    if verdict == Applied::Stale {
+                        self.merge_touch(found, version, touched, exptime);
+                    }
+                    return verdict;
+                }
+                let new = NewItem {
+                    key,
+                    value: &[value],
+                    flags,
+                    exptime,
+                    version,
+                    touched,
+                };
+                let at = self.put(hash, found, &new, now);
+                if self.is_dead(self.slots.get(at), now) {
+                    self.forget(at);
+                }
+                Applied::Accepted
+            }
+            Change::Delete { key, version } => {
+                self.clock.observe(version);
+                let found = self.find(hash, key);
+                match (found, self.refuses(found, version)) {
+                    (Some(at), None) => {
+                        self.forget(at);
+                        Applied::Accepted
+                    }
+                    (None, _) => Applied::Accepted,
+                    (_, Some(verdict)) => verdict,
+                }
+            }
+            Change::Touch {
+                key,
+                version,
+                touched,
+                exptime,
+            } => {
+                self.clock.observe(touched);
+                let found = self.find(hash, key);
+                if self.merge_touch(found, version, touched, exptime) {
+                    Applied::Accepted
+                } else {
+                    Applied::Stale
+                }
+            }
+            Change::Flush(flush) => {
+                self.flush_before(flush.horizon);
+                Applied::Accepted
+            }
+        }
+    }
+
+    fn refuses(&mut self, found: Option<u32>, version: Version) -> Option<Applied> {
+        if version < self.horizon {
+            return Some(Applied::Stale);
+        }
+        let Some(at) = found else {
+            return (version <= self.floor).then_some(Applied::Dropped);
+        };
+        let here = self.slots.get(at).version;
+        let ours = here.node() == self.node();
+        if here != version && ours && here > self.acked {
+            self.conflicts += 1;
+        }
+        (here >= version).then_some(Applied::Stale)
+    }
+
+    fn merge_touch(
+        &mut self,
+        found: Option<u32>,
+        version: Version,
+        touched: Version,
+        exptime: u32,
+    ) -> bool {
+        let Some(at) = found else { return false };
+        let slot = self.slots.get_mut(at);
+        let newer = slot.state == State::Item && slot.version == version && touched > slot.touched;
+        if newer {
+            slot.touched = touched;
+            slot.exptime = exptime;
+        }
+        newer
+    }
+
+    /// Everything older than `horizon` is gone.
+    pub(super) fn flush_before(&mut self, horizon: Version) {
+        self.horizon = self.horizon.max(horizon);
+        self.clock.observe(horizon);
+    }
+
+    /// Drops every item up to `floor`: it can't be known which of them were deleted at the peer.
+    pub(super) fn drop_in_doubt(&mut self, floor: Version) -> u64 {
+        let mut dropped = 0;
+        for at in 0..self.slots.len() {
+            let slot = self.slots.get(at);
+            if slot.state == State::Item && slot.version <= floor {
+                self.forget(at);
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Seconds since use of the oldest item of each class, among the `limit` oldest of all.
+    pub(super) fn ages(&self, limit: usize, now: Now, ages: &mut [u64]) {
+        let mut at = self.order.oldest();
+        for _ in 0..limit {
+            if at == NIL {
+                return;
+            }
+            let slot = self.slots.get(at);
+            let age = u64::from(now.seconds().saturating_sub(slot.accessed));
+            let class = self.size_of(slot).0;
+            ages[class] = ages[class].max(age);
+            at = List::newer(&self.slots, at);
+        }
+    }
+}
+
+/// An item about to be written.
+pub(super) struct NewItem<'a> {
+    pub key: &'a [u8],
+    /// The value, in pieces.
+    pub value: &'a [&'a [u8]],
+    pub flags: u32,
+    pub exptime: u32,
+    pub version: Version,
+    pub touched: Version,
+}

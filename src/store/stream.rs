@@ -1,0 +1,205 @@
+//! What the peer is sent: the live stream of each shard, and walks over what it missed.
+
+use super::change::Change;
+use super::version::{Node, Now, Version};
+use super::{SHARDS, Store};
+use std::sync::atomic::Ordering;
+
+/// Entries that one call takes from a ring at most.
+const LIVE_STEP: usize = 256;
+/// Slots that one call of a walk looks at, at most: some 100 microseconds under the lock.
+const WALK_STEP: u32 = 2048;
+
+/// What one step of the live stream did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveStep {
+    /// All changes up to this version were emitted or superseded.
+    Sent(Version),
+    /// Nothing was waiting.
+    Empty,
+    /// More was written than the ring holds: the shard must be walked.
+    Overrun,
+}
+
+/// A walk over one shard, kept between its steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    position: u32,
+    /// The peer holds everything of ours up to here.
+    since: Version,
+    /// Everything is wanted, not only what this node wrote.
+    full: bool,
+}
+
+impl Walk {
+    /// A walk for a peer that has all of ours up to `since`; nothing at all if that is
+    /// [`Version::NONE`], and then what it once wrote itself is wanted too.
+    pub fn since(since: Version) -> Walk {
+        Walk {
+            position: 0,
+            since,
+            full: since == Version::NONE,
+        }
+    }
+}
+
+impl Store {
+    /// Calls `wake` whenever a change is recorded and none was waiting. Only the first call counts.
+    pub fn on_change(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // A second sender would be a mistake of this program; the first goes on to be served.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// Starts the live stream of a shard from nothing; what is older is for a walk.
+    /// Returns the version up to which a walk must reach.
+    pub fn open_stream(&self, shard: usize) -> Version {
+        let mut shard = self.lock(shard);
+        shard.ring.open();
+        shard.clock.last()
+    }
+
+    /// Stops all live streams: there is no peer to send to.
+    pub fn close_streams(&self) {
+        (0..SHARDS).for_each(|number| self.lock(number).ring.close());
+        self.dirty.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the set of shards whose live stream has something, a bit each.
+    pub fn take_dirty(&self) -> u64 {
+        self.dirty.swap(0, Ordering::Acquire)
+    }
+
+    /// Emits waiting changes of a shard until about `limit` bytes of keys and values are reached.
+    pub fn live_changes(
+        &self,
+        shard: usize,
+        limit: usize,
+        mut emit: impl FnMut(Change<'_>),
+    ) -> LiveStep {
+        let mut shard = self.lock(shard);
+        if shard.ring.is_overrun() {
+            return LiveStep::Overrun;
+        }
+        let mut step = LiveStep::Empty;
+        let mut bytes = 0;
+        for _ in 0..LIVE_STEP {
+            if bytes >= limit {
+                break;
+            }
+            let Some(written) = shard.ring.pop() else {
+                break;
+            };
+            step = LiveStep::Sent(written.version);
+            let slot = shard.slots.get(written.slot);
+            if slot.version == written.version {
+                if let Some(change) = shard.change(written.slot) {
+                    bytes += change.weight();
+                    emit(change);
+                }
+            } else if slot.touched == written.version {
+                let change = shard.touch_change(written.slot);
+                bytes += change.weight();
+                emit(change);
+            }
+        }
+        step
+    }
+
+    /// Emits what the walk comes across until about `limit` bytes; true when it has seen all.
+    pub fn walk(
+        &self,
+        shard: usize,
+        walk: &mut Walk,
+        limit: usize,
+        now: Now,
+        mut emit: impl FnMut(Change<'_>),
+    ) -> bool {
+        let shard = self.lock(shard);
+        let node = self.node();
+        let end = shard
+            .slots
+            .len()
+            .min(walk.position.saturating_add(WALK_STEP));
+        let mut bytes = 0;
+        while walk.position < end && bytes < limit {
+            let at = walk.position;
+            walk.position += 1;
+            let slot = shard.slots.get(at);
+            let change = if walk.wants(slot.version, node) {
+                shard.change(at)
+            } else if walk.wants(slot.touched, node) {
+                Some(shard.touch_change(at))
+            } else {
+                None
+            };
+            // What is expired or flushed here the peer finds dead as well.
+            let sendable = |change: &Change<'_>| {
+                matches!(change, Change::Delete { .. }) || shard.is_live(at, now)
+            };
+            if let Some(change) = change.filter(sendable) {
+                bytes += change.weight();
+                emit(change);
+            }
+        }
+        walk.position >= shard.slots.len()
+    }
+
+    /// Notes that the peer holds everything of this node's in `shard` up to `version`.
+    pub fn acknowledge(&self, shard: usize, version: Version) {
+        self.lock(shard).acknowledge(version);
+    }
+
+    /// Up to where the peer holds what this node wrote in `shard`.
+    pub fn acknowledged(&self, shard: usize) -> Version {
+        self.lock(shard).acked
+    }
+
+    /// Forgets what the peer held: it started anew.
+    pub fn forget_acknowledgements(&self) {
+        (0..SHARDS).for_each(|number| self.lock(number).acked = Version::NONE);
+    }
+
+    /// The version up to which deletes may have been forgotten that the peer never heard of, if any.
+    pub fn doubt(&self) -> Option<Version> {
+        let in_doubt = |number| {
+            let shard = self.lock(number);
+            (shard.floor > shard.acked).then_some(shard.floor)
+        };
+        (0..SHARDS).filter_map(in_doubt).max()
+    }
+
+    /// The newest version of a delete that was forgotten before the peer acknowledged it.
+    pub fn tombstone_floor(&self) -> Version {
+        (0..SHARDS)
+            .map(|number| self.lock(number).floor)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Drops every item up to `floor`, which the peer may have deleted and forgotten; it sends
+    /// what it still has. Returns how many went.
+    pub fn drop_in_doubt(&self, floor: Version) -> u64 {
+        (0..SHARDS)
+            .map(|number| self.lock(number).drop_in_doubt(floor))
+            .sum()
+    }
+}
+
+impl Walk {
+    fn wants(&self, version: Version, node: Node) -> bool {
+        version > self.since && (self.full || version.node() == node)
+    }
+}
+
+impl Change<'_> {
+    /// About how many bytes it takes to send.
+    fn weight(&self) -> usize {
+        const RECORD: usize = 40;
+        RECORD
+            + match self {
+                Change::Set { key, value, .. } => key.len() + value.len(),
+                Change::Delete { key, .. } | Change::Touch { key, .. } => key.len(),
+                Change::Flush(_) => 0,
+            }
+    }
+}
