@@ -1,0 +1,170 @@
+//! Replies on their way out: small ones copied one after another, large values by reference.
+
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Slices that one vectored write is given at most (the kernel takes 1024).
+const SLICES_MAX: usize = 64;
+
+/// Reply bytes in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Everything that was copied in.
+    copied: Vec<u8>,
+    /// How much of `copied` has been sent.
+    sent: usize,
+    /// Values by reference, each with the position in `copied` before which it goes.
+    shared: VecDeque<(usize, Bytes)>,
+    shared_len: usize,
+}
+
+impl Output {
+    /// Appends a copy.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.copied.extend_from_slice(bytes);
+    }
+
+    /// Appends a decimal number.
+    pub fn push_number(&mut self, number: u64) {
+        self.push(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Appends bytes that are not copied.
+    pub fn push_shared(&mut self, bytes: Bytes) {
+        self.shared_len += bytes.len();
+        self.shared.push_back((self.copied.len(), bytes));
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn len(&self) -> usize {
+        self.copied.len() - self.sent + self.shared_len
+    }
+
+    /// Bytes that wait and were copied: what this output costs in memory of its own.
+    pub fn copied_len(&self) -> usize {
+        self.copied.len()
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets what was appended after `mark`, an earlier [`Output::mark`].
+    pub fn rewind(&mut self, mark: (usize, usize)) {
+        self.copied.truncate(mark.0);
+        while self.shared.len() > mark.1 {
+            if let Some((_, bytes)) = self.shared.pop_back() {
+                self.shared_len -= bytes.len();
+            }
+        }
+    }
+
+    /// The place that has been reached, for [`Output::rewind`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.copied.len(), self.shared.len())
+    }
+
+    /// What is to be sent next, in order.
+    pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
+        slices.clear();
+        let mut at = self.sent;
+        for (before, bytes) in self.shared.iter().take(SLICES_MAX) {
+            if *before > at {
+                slices.push(IoSlice::new(&self.copied[at..*before]));
+                at = *before;
+            }
+            slices.push(IoSlice::new(bytes));
+        }
+        if self.shared.len() <= SLICES_MAX && at < self.copied.len() {
+            slices.push(IoSlice::new(&self.copied[at..]));
+        }
+    }
+
+    /// The waiting bytes, if they are all copied ones: the usual case, for a plain write.
+    pub fn plain(&self) -> Option<&[u8]> {
+        self.shared.is_empty().then(|| &self.copied[self.sent..])
+    }
+
+    /// Notes that `sent` bytes have gone out.
+    pub fn advance(&mut self, mut sent: usize) {
+        while let Some((before, bytes)) = self.shared.front_mut() {
+            let copied = (*before - self.sent).min(sent);
+            self.sent += copied;
+            sent -= copied;
+            if self.sent < *before || sent == 0 && !bytes.is_empty() {
+                return;
+            }
+            let shared = bytes.len().min(sent);
+            bytes.advance(shared);
+            self.shared_len -= shared;
+            sent -= shared;
+            if !bytes.is_empty() {
+                return;
+            }
+            self.shared.pop_front();
+        }
+        self.sent += sent;
+        if self.sent == self.copied.len() {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything and keeps the memory for the next replies.
+    pub fn clear(&mut self) {
+        self.copied.clear();
+        self.sent = 0;
+        self.shared.clear();
+        self.shared_len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn flatten(output: &Output) -> Vec<u8> {
+        let mut slices = Vec::new();
+        output.slices(&mut slices);
+        slices.iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_goes_in_comes_out_in_order_however_it_is_sent(
+            pieces in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..20)), 0..20),
+            steps in proptest::collection::vec(1usize..30, 1..200),
+        ) {
+            let mut output = Output::default();
+            let mut expected = Vec::new();
+            for (shared, piece) in pieces {
+                expected.extend_from_slice(&piece);
+                if shared { output.push_shared(Bytes::from(piece)) } else { output.push(&piece) }
+            }
+            let mut received = Vec::new();
+            for step in steps.iter().cycle() {
+                prop_assert_eq!(output.len() + received.len(), expected.len());
+                if output.is_empty() { break }
+                let waiting = flatten(&output);
+                let sent = (*step).min(waiting.len());
+                received.extend_from_slice(&waiting[..sent]);
+                output.advance(sent);
+            }
+            prop_assert_eq!(received, expected);
+        }
+    }
+
+    #[test]
+    fn rewinding_forgets_what_came_after_the_mark() {
+        let mut output = Output::default();
+        output.push(b"kept");
+        let mark = output.mark();
+        output.push(b"gone");
+        output.push_shared(Bytes::from_static(b"gone too"));
+        output.rewind(mark);
+        assert_eq!(flatten(&output), b"kept");
+        assert_eq!(output.len(), 4);
+    }
+}
