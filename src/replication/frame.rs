@@ -1,0 +1,307 @@
+//! The link's encoding: frames of a length, a kind and a payload, all numbers little endian.
+//!
+//! | kind | payload |
+//! |---|---|
+//! | hello | see [`super::hello`] |
+//! | refusal | text for the operator |
+//! | batch | sequence number (8), then changes |
+//! | ack | sequence number (8) up to which all batches were applied |
+//! | ping | the sender's clock (8, Unix ms) |
+//! | pong | the clock of the ping (8), the replier's clock (8) |
+//! | doubt | version (8) up to which deletes were forgotten |
+//! | caught up | nothing |
+//!
+//! Changes in a batch: a kind (1), fixed numbers, then key and value. Lengths are checked against
+//! what is there before anything is read, so that no input can make the decoder reach too far.
+
+use crate::protocol::KEY_MAX;
+use crate::store::{Change, Flush, Version};
+use bytes::{Buf, BufMut, TryGetError};
+use thiserror::Error;
+
+/// Bytes before the payload: length (4, of the payload) and kind (1).
+pub const HEADER: usize = 5;
+
+const SET: u8 = 1;
+const DELETE: u8 = 2;
+const TOUCH: u8 = 3;
+const FLUSH: u8 = 4;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the module's table says what each is")]
+pub enum Kind {
+    Hello = 1,
+    Refusal = 2,
+    Batch = 3,
+    Ack = 4,
+    Ping = 5,
+    Pong = 6,
+    Doubt = 7,
+    CaughtUp = 8,
+}
+
+/// Bytes that are not what a peer sends.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FrameError {
+    /// A number or text ends too early.
+    #[error("a frame ends in the middle")]
+    Short,
+    /// A kind that does not exist in this version.
+    #[error("a frame or change of unknown kind {0}")]
+    UnknownKind(u8),
+    /// More than a frame may have here.
+    #[error("a frame of {0} bytes, more than the {1} expected at most")]
+    TooLong(usize, usize),
+    /// A key of no length, or more than 250 bytes.
+    #[error("a key of {0} bytes")]
+    BadKey(usize),
+    /// A version that no clock hands out.
+    #[error("an impossible version {0}")]
+    BadVersion(u64),
+}
+
+impl From<TryGetError> for FrameError {
+    fn from(_: TryGetError) -> FrameError {
+        FrameError::Short
+    }
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = FrameError;
+
+    fn try_from(kind: u8) -> Result<Kind, FrameError> {
+        Ok(match kind {
+            1 => Kind::Hello,
+            2 => Kind::Refusal,
+            3 => Kind::Batch,
+            4 => Kind::Ack,
+            5 => Kind::Ping,
+            6 => Kind::Pong,
+            7 => Kind::Doubt,
+            8 => Kind::CaughtUp,
+            other => return Err(FrameError::UnknownKind(other)),
+        })
+    }
+}
+
+/// Appends a frame whose payload `fill` appends.
+pub fn write(out: &mut Vec<u8>, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin(out, kind);
+    fill(out);
+    finish(out, start);
+}
+
+/// Appends the header of a frame whose payload follows; [`finish`] is given what this returns.
+pub fn begin(out: &mut Vec<u8>, kind: Kind) -> usize {
+    let start = out.len();
+    out.put_u32_le(0);
+    out.put_u8(kind as u8);
+    start
+}
+
+/// Writes the length of the frame that began at `start`.
+pub fn finish(out: &mut [u8], start: usize) {
+    let length = (out.len() - start - HEADER) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// A frame at the front of a buffer: kind, payload, and bytes taken.
+pub type Framed<'a> = (Kind, &'a [u8], usize);
+
+/// The frame at the front of `input`; `None` if it is not all there.
+pub fn read(input: &[u8], longest: usize) -> Result<Option<Framed<'_>>, FrameError> {
+    let Some((mut header, rest)) = input.split_at_checked(HEADER) else {
+        return Ok(None);
+    };
+    let length = header.try_get_u32_le()? as usize;
+    let kind = Kind::try_from(header.try_get_u8()?)?;
+    if length > longest {
+        return Err(FrameError::TooLong(length, longest));
+    }
+    Ok(rest
+        .get(..length)
+        .map(|payload| (kind, payload, HEADER + length)))
+}
+
+/// Appends a change.
+pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
+    match *change {
+        Change::Set {
+            key,
+            value,
+            flags,
+            exptime,
+            version,
+            touched,
+        } => {
+            out.put_u8(SET);
+            out.put_u64_le(version.raw());
+            out.put_u64_le(touched.raw());
+            out.put_u32_le(exptime);
+            out.put_u32_le(flags);
+            out.put_u8(key.len() as u8);
+            out.put_u32_le(value.len() as u32);
+            out.put_slice(key);
+            out.put_slice(value);
+        }
+        Change::Delete { key, version } => {
+            out.put_u8(DELETE);
+            out.put_u64_le(version.raw());
+            out.put_u8(key.len() as u8);
+            out.put_slice(key);
+        }
+        Change::Touch {
+            key,
+            version,
+            touched,
+            exptime,
+        } => {
+            out.put_u8(TOUCH);
+            out.put_u64_le(version.raw());
+            out.put_u64_le(touched.raw());
+            out.put_u32_le(exptime);
+            out.put_u8(key.len() as u8);
+            out.put_slice(key);
+        }
+        Change::Flush(Flush {
+            horizon,
+            issued,
+            at,
+        }) => {
+            out.put_u8(FLUSH);
+            out.put_u64_le(horizon.raw());
+            out.put_u64_le(issued.raw());
+            out.put_u64_le(at);
+        }
+    }
+}
+
+/// Takes the change at the front of `input`.
+pub fn read_change<'a>(input: &mut &'a [u8]) -> Result<Change<'a>, FrameError> {
+    Ok(match input.try_get_u8()? {
+        SET => {
+            let (version, touched) = (version(input)?, version(input)?);
+            let (exptime, flags) = (input.try_get_u32_le()?, input.try_get_u32_le()?);
+            let key_len = usize::from(input.try_get_u8()?);
+            let value_len = input.try_get_u32_le()? as usize;
+            let key = key(input, key_len)?;
+            let value = take(input, value_len)?;
+            Change::Set {
+                key,
+                value,
+                flags,
+                exptime,
+                version,
+                touched,
+            }
+        }
+        DELETE => {
+            let version = version(input)?;
+            let key_len = usize::from(input.try_get_u8()?);
+            Change::Delete {
+                key: key(input, key_len)?,
+                version,
+            }
+        }
+        TOUCH => {
+            let (version, touched) = (version(input)?, version(input)?);
+            let exptime = input.try_get_u32_le()?;
+            let key_len = usize::from(input.try_get_u8()?);
+            Change::Touch {
+                key: key(input, key_len)?,
+                version,
+                touched,
+                exptime,
+            }
+        }
+        FLUSH => {
+            let (horizon, issued) = (version(input)?, version(input)?);
+            Change::Flush(Flush {
+                horizon,
+                issued,
+                at: input.try_get_u64_le()?,
+            })
+        }
+        other => return Err(FrameError::UnknownKind(other)),
+    })
+}
+
+/// Takes a version.
+pub fn version(input: &mut &[u8]) -> Result<Version, FrameError> {
+    let raw = input.try_get_u64_le()?;
+    if raw >> 63 != 0 {
+        return Err(FrameError::BadVersion(raw));
+    }
+    Ok(Version::from_raw(raw))
+}
+
+fn key<'a>(input: &mut &'a [u8], length: usize) -> Result<&'a [u8], FrameError> {
+    if length == 0 || length > KEY_MAX {
+        return Err(FrameError::BadKey(length));
+    }
+    take(input, length)
+}
+
+/// Takes `length` bytes.
+pub fn take<'a>(input: &mut &'a [u8], length: usize) -> Result<&'a [u8], FrameError> {
+    let (taken, rest) = input.split_at_checked(length).ok_or(FrameError::Short)?;
+    *input = rest;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn versions() -> impl Strategy<Value = Version> {
+        (0u64..1 << 63).prop_map(Version::from_raw)
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_is_read_as_it_was_written(
+            key in proptest::collection::vec(any::<u8>(), 1..=KEY_MAX),
+            value in proptest::collection::vec(any::<u8>(), 0..300),
+            numbers in any::<(u32, u32, u64)>(), version in versions(), touched in versions(),
+            kind in 0..4,
+        ) {
+            let (flags, exptime, at) = numbers;
+            let change = match kind {
+                0 => Change::Set { key: &key, value: &value, flags, exptime, version, touched },
+                1 => Change::Delete { key: &key, version },
+                2 => Change::Touch { key: &key, version, touched, exptime },
+                _ => Change::Flush(Flush { horizon: version, issued: touched, at }),
+            };
+            let mut bytes = Vec::new();
+            write(&mut bytes, Kind::Batch, |out| write_change(out, &change));
+            let (kind, mut payload, length) = read(&bytes, 1000).unwrap().unwrap();
+            prop_assert_eq!((kind, length), (Kind::Batch, bytes.len()));
+            prop_assert_eq!(read_change(&mut payload).unwrap(), change);
+            prop_assert!(payload.is_empty());
+            for cut in 0..bytes.len() {
+                prop_assert_eq!(read(&bytes[..cut], 1000), Ok(None));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = read(&bytes, 1 << 20);
+            let mut input = &bytes[..];
+            while read_change(&mut input).is_ok() {}
+        }
+    }
+
+    #[test]
+    fn a_frame_longer_than_allowed_is_refused_before_it_has_arrived() {
+        let mut header = Vec::new();
+        header.put_u32_le(u32::MAX);
+        header.put_u8(Kind::Batch as u8);
+        assert_eq!(
+            read(&header, 1000),
+            Err(FrameError::TooLong(u32::MAX as usize, 1000))
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! The handshake: who is there, and whether the two may form a pair.
+
+use super::frame::{FrameError, take};
+use crate::store::{Node, Now};
+use bytes::{Buf, BufMut};
+use std::time::Duration;
+use thiserror::Error;
+
+/// First bytes of a hello: what is not a paircached is known at once.
+const MAGIC: &[u8; 8] = b"paircach";
+/// Oldest and newest version of the link's protocol that this program speaks.
+const PROTOCOL: (u8, u8) = (1, 1);
+/// Longest hello or refusal, in bytes: all that a stranger may send.
+pub const HELLO_MAX: usize = 1024;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Oldest and newest protocol version it speaks.
+    pub protocol: (u8, u8),
+    /// Which of the two it is.
+    pub node: Node,
+    /// Whether that was configured and can't be changed.
+    pub node_fixed: bool,
+    /// Random number of this run of the program: after a restart it is another one.
+    pub incarnation: u64,
+    /// Its clock, Unix milliseconds.
+    pub clock: u64,
+    /// The incarnation of the other that it last heard; 0 if none.
+    pub seen_incarnation: u64,
+    /// The last batch of that incarnation that it applied.
+    pub seen_batch: u64,
+    /// Bytes that it is ready to have in flight towards it.
+    pub window: u64,
+    /// Name of the cluster it belongs to.
+    pub cluster: String,
+}
+
+/// Why two nodes do not form a pair.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a hello of this program.
+    #[error("the other side is no paircached: {0}")]
+    Stranger(#[from] FrameError),
+    /// No protocol version in common.
+    #[error("no common protocol version: it speaks {0} to {1}, this node {2} to {3}")]
+    Protocol(u8, u8, u8, u8),
+    /// It belongs to another cluster.
+    #[error("it belongs to cluster \"{0}\", this node to \"{1}\"")]
+    Cluster(String, String),
+    /// The peer's address leads back to this node.
+    #[error("this node is connected to itself; set peer to the other node")]
+    Myself,
+    /// Both were configured to be the same node.
+    #[error("both are configured as node {0}; set node = \"a\" on one and \"b\" on the other")]
+    SameNode(Node),
+    /// The clocks are too far apart for "newest" to mean anything.
+    #[error(
+        "the clocks are {0} ms apart, more than the {1} ms allowed; set the time on both nodes"
+    )]
+    Clock(u64, u64),
+    /// The other side said no.
+    #[error("the peer refuses: {0}")]
+    ByPeer(String),
+}
+
+impl Hello {
+    /// Appends it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.put_slice(MAGIC);
+        out.put_u8(self.protocol.0);
+        out.put_u8(self.protocol.1);
+        out.put_u8(u8::from(self.node == Node::B));
+        out.put_u8(u8::from(self.node_fixed));
+        for number in [
+            self.incarnation,
+            self.clock,
+            self.seen_incarnation,
+            self.seen_batch,
+            self.window,
+        ] {
+            out.put_u64_le(number);
+        }
+        out.put_u8(self.cluster.len() as u8);
+        out.put_slice(self.cluster.as_bytes());
+    }
+
+    /// Reads one; what a later version may put behind it is ignored.
+    pub fn read(mut payload: &[u8]) -> Result<Hello, FrameError> {
+        let magic = take(&mut payload, MAGIC.len())?;
+        if magic != MAGIC {
+            return Err(FrameError::UnknownKind(magic[0]));
+        }
+        let input = &mut payload;
+        Ok(Hello {
+            protocol: (input.try_get_u8()?, input.try_get_u8()?),
+            node: if input.try_get_u8()? == 0 {
+                Node::A
+            } else {
+                Node::B
+            },
+            node_fixed: input.try_get_u8()? != 0,
+            incarnation: input.try_get_u64_le()?,
+            clock: input.try_get_u64_le()?,
+            seen_incarnation: input.try_get_u64_le()?,
+            seen_batch: input.try_get_u64_le()?,
+            window: input.try_get_u64_le()?,
+            cluster: {
+                let length = usize::from(input.try_get_u8()?);
+                String::from_utf8_lossy(take(input, length)?).into_owned()
+            },
+        })
+    }
+
+    /// The versions of the protocol that this program speaks.
+    pub fn protocol() -> (u8, u8) {
+        PROTOCOL
+    }
+
+    /// Whether this node (`self`) can pair with `peer`; if so, which node this one is from now on.
+    pub fn pairs_with(
+        &self,
+        peer: &Hello,
+        max_clock_skew: Duration,
+        now: Now,
+    ) -> Result<Node, Refusal> {
+        if peer.protocol.0 > self.protocol.1 || peer.protocol.1 < self.protocol.0 {
+            let (ours, theirs) = (self.protocol, peer.protocol);
+            return Err(Refusal::Protocol(theirs.0, theirs.1, ours.0, ours.1));
+        }
+        if peer.incarnation == self.incarnation {
+            return Err(Refusal::Myself);
+        }
+        if peer.cluster != self.cluster {
+            return Err(Refusal::Cluster(peer.cluster.clone(), self.cluster.clone()));
+        }
+        let (apart, allowed) = (
+            peer.clock.abs_diff(now.0),
+            max_clock_skew.as_millis() as u64,
+        );
+        if apart > allowed {
+            return Err(Refusal::Clock(apart, allowed));
+        }
+        if peer.node != self.node {
+            return Ok(self.node);
+        }
+        match (self.node_fixed, peer.node_fixed) {
+            (true, true) => Err(Refusal::SameNode(self.node)),
+            (true, false) => Ok(self.node),
+            (false, true) => Ok(self.node.other()),
+            // Both guessed the same: both compare the same two numbers and come to the same end.
+            (false, false) => Ok(if self.incarnation < peer.incarnation {
+                Node::A
+            } else {
+                Node::B
+            }),
+        }
+    }
+}
+
+/// Whether a new connection takes the place of the link that exists.
+///
+/// A node dials only when it has no link, so a new connection normally means that the other side
+/// has lost the old one. Only when both dialled at the same moment two good connections meet: then
+/// both sides keep the one that node A dialled.
+pub fn replaces(new_dialled_by: Node, old_dialled_by: Node, old_age: Duration) -> bool {
+    const CROSSING: Duration = Duration::from_secs(2);
+    old_age > CROSSING || new_dialled_by == Node::A || old_dialled_by == Node::B
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(node: Node, incarnation: u64) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            node,
+            node_fixed: false,
+            incarnation,
+            clock: 1_800_000_000_000,
+            seen_incarnation: 7,
+            seen_batch: 9,
+            window: 1 << 20,
+            cluster: "blue".to_owned(),
+        }
+    }
+
+    fn pair(ours: &Hello, theirs: &Hello) -> Result<Node, Refusal> {
+        ours.pairs_with(theirs, Duration::from_secs(60), Now(1_800_000_000_000))
+    }
+
+    #[test]
+    fn a_hello_is_read_as_it_was_written_and_later_additions_are_ignored() {
+        let mut bytes = Vec::new();
+        hello(Node::B, 3).write(&mut bytes);
+        bytes.extend_from_slice(b"from the future");
+        assert_eq!(Hello::read(&bytes), Ok(hello(Node::B, 3)));
+    }
+
+    #[test]
+    fn two_nodes_that_guessed_the_same_end_as_two_different_ones() {
+        let (one, other) = (hello(Node::A, 1), hello(Node::A, 2));
+        assert_ne!(pair(&one, &other).unwrap(), pair(&other, &one).unwrap());
+    }
+
+    #[test]
+    fn a_guess_gives_way_to_a_configured_node() {
+        let fixed = Hello {
+            node_fixed: true,
+            ..hello(Node::B, 1)
+        };
+        let guessed = hello(Node::B, 2);
+        assert_eq!(
+            (pair(&fixed, &guessed), pair(&guessed, &fixed)),
+            (Ok(Node::B), Ok(Node::A))
+        );
+        let other = Hello {
+            node_fixed: true,
+            ..hello(Node::B, 2)
+        };
+        assert_eq!(pair(&fixed, &other), Err(Refusal::SameNode(Node::B)));
+    }
+
+    #[test]
+    fn another_cluster_another_protocol_another_time_and_oneself_are_refused() {
+        let ours = hello(Node::A, 1);
+        let green = Hello {
+            cluster: "green".to_owned(),
+            ..hello(Node::B, 2)
+        };
+        assert!(matches!(pair(&ours, &green), Err(Refusal::Cluster(..))));
+        let newer = Hello {
+            protocol: (2, 3),
+            ..hello(Node::B, 2)
+        };
+        assert!(matches!(pair(&ours, &newer), Err(Refusal::Protocol(..))));
+        let late = Hello {
+            clock: ours.clock - 61_000,
+            ..hello(Node::B, 2)
+        };
+        assert_eq!(pair(&ours, &late), Err(Refusal::Clock(61_000, 60_000)));
+        assert_eq!(pair(&ours, &ours), Err(Refusal::Myself));
+    }
+
+    #[test]
+    fn when_both_dial_at_once_both_keep_what_node_a_dialled() {
+        let young = Duration::from_millis(10);
+        assert!(replaces(Node::A, Node::B, young));
+        assert!(!replaces(Node::B, Node::A, young));
+        assert!(replaces(Node::B, Node::A, Duration::from_secs(10)));
+    }
+}

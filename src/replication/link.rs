@@ -1,0 +1,306 @@
+//! The rim of replication: dials, listens, and runs a [`Session`] over a socket.
+//!
+//! Both nodes dial whenever there is no link, for ever. Whoever is first wins; when both connect at
+//! the same moment, [`hello::replaces`] makes both keep the same connection.
+
+mod handshake;
+
+use super::frame::{self, Kind};
+use super::hello;
+use super::session::{Memory, Resync, Session};
+use super::{State, Status};
+use crate::command::Clock;
+use crate::store::{Node, Store};
+use handshake::{Candidate, Greeter};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+/// Bytes that one read of the peer's socket takes at most, beyond a frame begun.
+const READ: usize = 256 * 1024;
+/// Time between two log lines about the same refusal.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What the link is told.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// The peer's name or address.
+    pub peer_host: String,
+    /// The peer's replication port.
+    pub peer_port: u16,
+    /// This node's replication port.
+    pub port: u16,
+    /// Which node this is, if that is configured.
+    pub node: Option<Node>,
+    /// Name that both must say.
+    pub cluster: String,
+    /// Bytes in flight to the peer at most.
+    pub window: u64,
+    /// A peer whose clock is further off is refused.
+    pub max_clock_skew: Duration,
+    /// How long a stop waits until the peer has everything.
+    pub drain_timeout: Duration,
+}
+
+/// The link of one node.
+pub struct Link {
+    settings: LinkSettings,
+    store: Arc<Store>,
+    status: Arc<Status>,
+    clock: Clock,
+    incarnation: u64,
+}
+
+enum End {
+    /// The connection is of no use any more.
+    Lost(String),
+    /// The peer has connected anew.
+    Replaced(Candidate),
+    /// This daemon stops.
+    Stopped,
+}
+
+impl Link {
+    /// A link that is not running yet. Decides which node this is, as far as that can be known now.
+    pub fn new(
+        settings: LinkSettings,
+        store: Arc<Store>,
+        status: Arc<Status>,
+        clock: Clock,
+    ) -> Link {
+        let incarnation = ahash::RandomState::new().hash_one(std::process::id()) | 1;
+        let guess = || {
+            let peer: Option<IpAddr> = settings.peer_host.parse().ok();
+            peer.and_then(|peer| {
+                guess_node(SocketAddr::new(peer, settings.peer_port), settings.port)
+            })
+        };
+        let node = settings.node.or_else(guess);
+        store.set_node(node.unwrap_or(if incarnation & 2 == 0 {
+            Node::A
+        } else {
+            Node::B
+        }));
+        Link {
+            settings,
+            store,
+            status,
+            clock,
+            incarnation,
+        }
+    }
+
+    /// Runs until `stop` turns true and the peer has everything, or the time for that is over.
+    pub async fn run(self, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) {
+        let (sender, mut candidates) = mpsc::channel(4);
+        let (linked, is_linked) = watch::channel(false);
+        let greeter = Arc::new(Greeter::new(&self));
+        for listener in listeners {
+            tokio::spawn(Arc::clone(&greeter).accept(listener, sender.clone()));
+        }
+        let dialling = tokio::spawn(Arc::clone(&greeter).dial(sender, is_linked));
+        let changed = Arc::new(Notify::new());
+        let wake = Arc::clone(&changed);
+        self.store.on_change(move || wake.notify_one());
+        let mut memory = Memory::default();
+        let mut waiting = stop.clone();
+        let mut next = None;
+        loop {
+            let candidate = match next.take() {
+                Some(candidate) => candidate,
+                None => tokio::select! {
+                    candidate = candidates.recv() => match candidate {
+                        Some(candidate) => candidate,
+                        None => break,
+                    },
+                    _ = waiting.wait_for(|&stop| stop) => break,
+                },
+            };
+            let _ = linked.send(true);
+            let end = self
+                .drive(
+                    candidate,
+                    &mut memory,
+                    &greeter,
+                    &changed,
+                    &mut candidates,
+                    stop.clone(),
+                )
+                .await;
+            greeter.remember(&memory);
+            match end {
+                End::Replaced(candidate) => next = Some(candidate),
+                End::Lost(reason) => {
+                    self.enter(State::Connecting, &reason);
+                    let _ = linked.send(false);
+                }
+                End::Stopped => break,
+            }
+        }
+        dialling.abort();
+    }
+
+    /// Notes and logs a change of state.
+    fn enter(&self, state: State, reason: &str) {
+        let mut figures = self.status.figures();
+        if figures.state == state && figures.reason == reason {
+            return;
+        }
+        figures.state = state;
+        reason.clone_into(&mut figures.reason);
+        if state == State::Connecting {
+            figures.dialled = None;
+            (
+                figures.in_flight_ops,
+                figures.in_flight_bytes,
+                figures.lag_ms,
+            ) = (0, 0, 0);
+        }
+        let peer = self.status.peer();
+        match (state, reason) {
+            (State::Connecting | State::Refused, reason) => {
+                log::warn!("event=link state={state} peer={peer} reason={reason:?}");
+            }
+            (state, "") => log::info!("event=link state={state} peer={peer}"),
+            (state, reason) => log::info!("event=link state={state} peer={peer} reason={reason:?}"),
+        }
+    }
+
+    /// Runs a link until it ends.
+    async fn drive(
+        &self,
+        candidate: Candidate,
+        memory: &mut Memory,
+        greeter: &Greeter,
+        changed: &Notify,
+        candidates: &mut mpsc::Receiver<Candidate>,
+        mut stop: watch::Receiver<bool>,
+    ) -> End {
+        let Candidate {
+            stream,
+            peer,
+            node,
+            dialled,
+            mut input,
+            ..
+        } = candidate;
+        let mut out = Vec::new();
+        if !dialled {
+            // The hello is the acceptance.
+            frame::write(&mut out, Kind::Hello, |out| greeter.hello().write(out));
+        }
+        if node != self.store.node() {
+            self.store.set_node(node);
+        }
+        let dialled_by = if dialled { node } else { node.other() };
+        let store = Arc::clone(&self.store);
+        let mut session = Session::start(
+            store,
+            std::mem::take(memory),
+            &peer,
+            self.settings.window,
+            self.clock.now(),
+        );
+        let started = Instant::now();
+        self.begin(&session, dialled);
+        let (mut reader, mut writer) = stream.into_split();
+        let mut written = 0;
+        let mut draining: Option<Instant> = None;
+        let end = loop {
+            let now = self.clock.now();
+            if let Err(error) = session
+                .receive(&mut input, now)
+                .and_then(|()| session.produce(&mut out, now))
+            {
+                break End::Lost(error.to_string());
+            }
+            self.publish(&mut session);
+            if let Some(deadline) = draining
+                && (session.is_drained() || Instant::now() >= deadline)
+            {
+                break End::Stopped;
+            }
+            input.reserve(READ);
+            let patience = if draining.is_some() {
+                10
+            } else {
+                session.patience(now)
+            };
+            tokio::select! {
+                read = reader.read_buf(&mut input) => match read {
+                    Ok(0) => break End::Lost("the peer closed the connection".to_owned()),
+                    Ok(_) => {}
+                    Err(error) => break End::Lost(format!("reading from the peer: {error}")),
+                },
+                wrote = writer.write(&out[written..]), if written < out.len() => match wrote {
+                    Ok(bytes) => written += bytes,
+                    Err(error) => break End::Lost(format!("writing to the peer: {error}")),
+                },
+                () = changed.notified() => {}
+                () = sleep(Duration::from_millis(patience.max(1))) => {}
+                Some(new) = candidates.recv() => {
+                    let new_dialled_by = if new.dialled { new.node } else { new.node.other() };
+                    if new.peer.incarnation != peer.incarnation
+                        || hello::replaces(new_dialled_by, dialled_by, started.elapsed())
+                    {
+                        break End::Replaced(new);
+                    }
+                    log::debug!("event=link_crossing kept=old");
+                }
+                _ = stop.wait_for(|&stop| stop), if draining.is_none() => {
+                    draining = Some(Instant::now() + self.settings.drain_timeout);
+                }
+            }
+            if written == out.len() {
+                out.clear();
+                written = 0;
+            }
+        };
+        *memory = session.end();
+        end
+    }
+
+    fn begin(&self, session: &Session, dialled: bool) {
+        let mut figures = self.status.figures();
+        figures.dialled = Some(dialled);
+        match session.resync() {
+            Resync::Full => figures.resyncs_full += 1,
+            Resync::Delta => figures.resyncs_delta += 1,
+        }
+    }
+
+    fn publish(&self, session: &mut Session) {
+        let (sent, received) = session.take_counts();
+        {
+            let mut figures = self.status.figures();
+            session.describe(&mut figures, self.clock.now());
+            figures.sent += sent;
+            figures.received += received;
+        }
+        let state = if session.is_in_sync() {
+            State::InSync
+        } else {
+            State::CatchingUp
+        };
+        self.enter(state, "");
+    }
+}
+
+/// Which node this is, by comparing the two ends of the link: both sides compare the same two
+/// addresses and come to opposite ends.
+fn guess_node(peer: SocketAddr, own_port: u16) -> Option<Node> {
+    let any: SocketAddr = if peer.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0u16; 8], 0).into()
+    };
+    let socket = UdpSocket::bind(any).ok()?;
+    // Connecting a datagram socket sends nothing: it asks the routing table.
+    socket.connect(peer).ok()?;
+    let own = SocketAddr::new(socket.local_addr().ok()?.ip(), own_port);
+    Some(if own < peer { Node::A } else { Node::B })
+}

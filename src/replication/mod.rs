@@ -1,0 +1,12 @@
+//! Replication: two nodes, one link, both send.
+//!
+//! The core is free of I/O and of clocks: [`hello`] is the handshake, [`frame`] the encoding,
+//! [`session`] the state machine of an established link. [`link`] is the rim where sockets are.
+
+pub mod frame;
+pub mod hello;
+pub mod link;
+pub mod session;
+mod status;
+
+pub use status::{Report, State, Status};

@@ -1,0 +1,171 @@
+//! What an operator sees of the pair.
+
+use crate::store::{Node, Now, Store};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Where the link stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// There is no connection; the next attempt is under way or will be soon.
+    #[default]
+    Connecting,
+    /// Connected and finding out who the other is.
+    Handshaking,
+    /// One of the two still misses something.
+    CatchingUp,
+    /// Both hold the same, but for what is on its way.
+    InSync,
+    /// One of the two will not have the other; the reason is beside it.
+    Refused,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Connecting => "connecting",
+            State::Handshaking => "handshaking",
+            State::CatchingUp => "catching-up",
+            State::InSync => "in-sync",
+            State::Refused => "refused",
+        })
+    }
+}
+
+/// The figures that the link keeps up to date.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Where the link stands.
+    pub state: State,
+    /// Why it is not in sync, if that is known.
+    pub reason: String,
+    /// Whether this node dialled.
+    pub dialled: Option<bool>,
+    /// Changes sent and not acknowledged.
+    pub in_flight_ops: u64,
+    /// Bytes sent and not acknowledged.
+    pub in_flight_bytes: u64,
+    /// Age of the oldest unacknowledged change, in milliseconds.
+    pub lag_ms: u64,
+    /// Shards that are still being walked for the peer.
+    pub shards_to_walk: u64,
+    /// The peer's clock less this node's, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// Whether this node has once been given everything the peer had.
+    pub filled: bool,
+    /// Catch-ups from nothing.
+    pub resyncs_full: u64,
+    /// Catch-ups of a difference.
+    pub resyncs_delta: u64,
+    /// Changes sent.
+    pub sent: u64,
+    /// Changes received.
+    pub received: u64,
+}
+
+/// The state of the pair, written by the link and read by `stats`, the log and systemd.
+#[derive(Debug)]
+pub struct Status {
+    peer: String,
+    figures: Mutex<Figures>,
+}
+
+impl Status {
+    /// A link that has not been tried yet; `peer` is its address as configured.
+    pub fn new(peer: String) -> Status {
+        Status {
+            peer,
+            figures: Mutex::new(Figures::default()),
+        }
+    }
+
+    /// The figures, to read or to change.
+    pub fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The peer's address as configured.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// Everything at this moment.
+    pub fn report(&self, store: &Store, now: Now) -> Report {
+        let stats = store.stats(now);
+        Report {
+            figures: self.figures().clone(),
+            peer: self.peer.clone(),
+            node: store.node(),
+            unsent: stats.unsent,
+            conflicts: stats.conflicts,
+            tombstones: stats.tombstones,
+            tombstone_floor: store.tombstone_floor().raw(),
+        }
+    }
+
+    /// One line for systemd and the log; `items` is how many this node holds.
+    pub fn summary(&self, items: u64) -> String {
+        let figures = self.figures();
+        let reason = if figures.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", figures.reason)
+        };
+        let lag = figures.in_flight_ops;
+        format!(
+            "{} with {}{reason}; {items} items, lag {lag}",
+            figures.state, self.peer
+        )
+    }
+}
+
+/// What `stats replication` shows.
+#[derive(Clone, Debug)]
+pub struct Report {
+    figures: Figures,
+    peer: String,
+    node: Node,
+    unsent: u64,
+    conflicts: u64,
+    tombstones: u64,
+    tombstone_floor: u64,
+}
+
+impl Report {
+    /// Name and value of each figure, in order.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let figures = &self.figures;
+        let role = match figures.dialled {
+            None => "none",
+            Some(true) => "dialled",
+            Some(false) => "accepted",
+        };
+        vec![
+            ("state", figures.state.to_string()),
+            (
+                "reason",
+                if figures.reason.is_empty() {
+                    "none".to_owned()
+                } else {
+                    figures.reason.clone()
+                },
+            ),
+            ("peer", self.peer.clone()),
+            ("node", self.node.to_string()),
+            ("role", role.to_owned()),
+            ("filled", u8::from(figures.filled).to_string()),
+            ("lag_ops", (self.unsent + figures.in_flight_ops).to_string()),
+            ("lag_bytes", figures.in_flight_bytes.to_string()),
+            ("lag_ms", figures.lag_ms.to_string()),
+            ("shards_to_walk", figures.shards_to_walk.to_string()),
+            ("sent", figures.sent.to_string()),
+            ("received", figures.received.to_string()),
+            ("resyncs_full", figures.resyncs_full.to_string()),
+            ("resyncs_delta", figures.resyncs_delta.to_string()),
+            ("conflicts", self.conflicts.to_string()),
+            ("tombstones", self.tombstones.to_string()),
+            ("tombstone_floor", self.tombstone_floor.to_string()),
+            ("clock_offset_ms", figures.clock_offset_ms.to_string()),
+        ]
+    }
+}
