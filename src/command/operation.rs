@@ -1,0 +1,242 @@
+//! What commands do to the store, whatever the protocol they came by.
+
+use super::{Cache, WorkerCounters};
+use crate::protocol::text::Verb;
+use crate::store::{Entry, Found, Item, Now};
+
+/// Relative expiry times reach this far, in seconds; larger numbers are dates.
+const RELATIVE_MAX: i32 = 60 * 60 * 24 * 30;
+/// A date long past: how "expired from the start" is kept.
+const PAST: u32 = 1;
+/// Longest decimal number of 64 bits.
+const DIGITS_MAX: usize = 20;
+
+/// One request's surroundings.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub cache: &'a Cache,
+    pub worker: &'a WorkerCounters,
+    pub now: Now,
+}
+
+/// What became of a storage command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Done,
+    Declined,
+    Exists,
+    NotFound,
+    TooLarge,
+    OutOfMemory,
+}
+
+/// What became of `incr` and `decr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Value(u64),
+    NotFound,
+    NotANumber,
+    OutOfMemory,
+}
+
+/// An expiry time as clients give it, in Unix seconds; 0 is never.
+pub(super) fn expiry(exptime: i32, now: Now) -> u32 {
+    match exptime {
+        0 => 0,
+        ..0 => PAST,
+        1..=RELATIVE_MAX => now.seconds().saturating_add(exptime.unsigned_abs()),
+        _ => exptime.unsigned_abs(),
+    }
+}
+
+/// A value to store.
+pub(super) struct Value<'a> {
+    pub flags: u32,
+    pub exptime: i32,
+    pub bytes: &'a [u8],
+}
+
+impl Context<'_> {
+    pub(super) fn get<R>(&self, key: &[u8], take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        self.worker.cmd_get.add(1);
+        match self.cache.store.get(key, self.now, take) {
+            Found::Hit(taken) => return Some(taken),
+            Found::Miss => {}
+            Found::Expired => self.worker.get_expired.add(1),
+            Found::Flushed => self.worker.get_flushed.add(1),
+        }
+        self.worker.get_misses.add(1);
+        None
+    }
+
+    pub(super) fn get_and_touch<R>(
+        &self,
+        key: &[u8],
+        exptime: i32,
+        take: impl FnOnce(Item<'_>) -> R,
+    ) -> Option<R> {
+        self.worker.cmd_get.add(1);
+        self.touched(key, exptime)
+            .and_then(|entry| entry.item().map(take))
+    }
+
+    pub(super) fn touch(&self, key: &[u8], exptime: i32) -> bool {
+        self.touched(key, exptime).is_some()
+    }
+
+    fn touched<'s, 'k>(&'s self, key: &'k [u8], exptime: i32) -> Option<Entry<'s, 'k>> {
+        self.worker.cmd_touch.add(1);
+        let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
+            self.worker.touch_misses.add(1);
+            return None;
+        };
+        entry.touch(expiry(exptime, self.now));
+        if let Some(stats) = entry.class_stats() {
+            stats.touch_hits += 1;
+        }
+        Some(entry)
+    }
+
+    pub(super) fn delete(&self, key: &[u8]) -> bool {
+        let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
+            self.worker.delete_misses.add(1);
+            return false;
+        };
+        if let Some(stats) = entry.class_stats() {
+            stats.delete_hits += 1;
+        }
+        entry.delete();
+        true
+    }
+
+    pub(super) fn store(&self, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
+        let store = &self.cache.store;
+        let size = store.item_size(key.len(), value.flags, value.bytes.len());
+        let Ok(mut entry) = store.entry_with_room(key, value.bytes.len(), self.now) else {
+            return self.no_room(verb, key, size);
+        };
+        entry.stats_of_size(size).cmd_set += 1;
+        let stored = match verb {
+            Verb::Set => Stored::Done,
+            Verb::Add if entry.item().is_some() => {
+                entry.mark_read();
+                Stored::Declined
+            }
+            Verb::Add => Stored::Done,
+            Verb::Replace if entry.item().is_some() => Stored::Done,
+            Verb::Replace => Stored::Declined,
+            Verb::Append | Verb::Prepend => return self.join(&mut entry, verb, key, value.bytes),
+            Verb::Cas(version) => self.compare(&mut entry, version),
+        };
+        if stored == Stored::Done {
+            entry.put(value.flags, expiry(value.exptime, self.now), &[value.bytes]);
+        }
+        stored
+    }
+
+    /// The room for a set could not be had: what is there now is not what the client wants there.
+    fn no_room(&self, verb: Verb, key: &[u8], size: u64) -> Stored {
+        self.worker.store_no_memory.add(1);
+        self.cache.store.count_out_of_memory(size);
+        if verb == Verb::Set {
+            self.cache.store.entry(key, self.now).delete();
+        }
+        Stored::OutOfMemory
+    }
+
+    /// A value that is larger than items may be was refused.
+    pub(super) fn too_large(&self, verb: Verb, key: &[u8]) -> Stored {
+        self.worker.store_too_large.add(1);
+        if verb == Verb::Set {
+            self.cache.store.entry(key, self.now).delete();
+        }
+        Stored::TooLarge
+    }
+
+    fn compare(&self, entry: &mut Entry<'_, '_>, version: u64) -> Stored {
+        let Some(item) = entry.item() else {
+            self.worker.cas_misses.add(1);
+            return Stored::NotFound;
+        };
+        let same = self.cache.settings.cas && item.version().raw() == version;
+        if let Some(stats) = entry.class_stats() {
+            let counter = if same {
+                &mut stats.cas_hits
+            } else {
+                &mut stats.cas_badval
+            };
+            *counter += 1;
+        }
+        if same { Stored::Done } else { Stored::Exists }
+    }
+
+    fn join(&self, entry: &mut Entry<'_, '_>, verb: Verb, key: &[u8], addition: &[u8]) -> Stored {
+        let Some(item) = entry.item() else {
+            return Stored::Declined;
+        };
+        let (flags, exptime) = (item.flags(), item.exptime());
+        let store = &self.cache.store;
+        let size = store.item_size(key.len(), flags, item.value().len() + addition.len());
+        if size > store.item_size_max() {
+            self.worker.store_too_large.add(1);
+            return Stored::TooLarge;
+        }
+        let old = item.value().to_vec();
+        let pieces = if verb == Verb::Append {
+            [&old, addition]
+        } else {
+            [addition, &old]
+        };
+        entry.put(flags, exptime, &pieces);
+        Stored::Done
+    }
+
+    pub(super) fn arithmetic(&self, key: &[u8], delta: u64, increment: bool) -> Counted {
+        let store = &self.cache.store;
+        let Ok(mut entry) = store.entry_with_room(key, DIGITS_MAX, self.now) else {
+            return Counted::OutOfMemory;
+        };
+        let Some(item) = entry.item() else {
+            let misses = if increment {
+                &self.worker.incr_misses
+            } else {
+                &self.worker.decr_misses
+            };
+            misses.add(1);
+            return Counted::NotFound;
+        };
+        let Some(old) = number(item.value()) else {
+            return Counted::NotANumber;
+        };
+        let new = if increment {
+            old.wrapping_add(delta)
+        } else {
+            old.saturating_sub(delta)
+        };
+        let (flags, exptime, width) = (item.flags(), item.exptime(), item.value().len());
+        if let Some(stats) = entry.class_stats() {
+            let counter = if increment {
+                &mut stats.incr_hits
+            } else {
+                &mut stats.decr_hits
+            };
+            *counter += 1;
+        }
+        // memcached overwrites the digits in place, so a shorter number keeps its old width.
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(new).as_bytes();
+        let padding = [b' '; DIGITS_MAX];
+        let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
+        entry.put(flags, exptime, &[digits, padding]);
+        Counted::Value(new)
+    }
+}
+
+/// A stored number: decimal digits, spaces around them allowed.
+fn number(value: &[u8]) -> Option<u64> {
+    if value.len() > DIGITS_MAX {
+        return None;
+    }
+    let trimmed = value.trim_ascii();
+    crate::protocol::parse_u64(trimmed).filter(|_| trimmed[0] != b'+')
+}

@@ -1,0 +1,338 @@
+//! `stats`, with memcached's names in memcached's order.
+
+use super::{Cache, MEMCACHED_VERSION, text};
+use crate::protocol::Output;
+use crate::protocol::text::Words;
+use crate::store::{ClassStats, Now, PAGE, StoreStats};
+use std::fmt::Display;
+use std::sync::atomic::Ordering;
+
+/// Appends the reply to `stats` with these arguments. As in memcached, the beginning of a word is
+/// enough for `reset` and `settings`.
+pub(super) fn write(cache: &Cache, now: Now, mut args: Words<'_>, out: &mut Output) {
+    match args.next() {
+        None => general(cache, now, out),
+        Some(word) if b"reset".starts_with(word) => {
+            cache.reset_totals();
+            return text::line(out, "RESET");
+        }
+        Some(word) if b"settings".starts_with(word) => settings(cache, out),
+        Some(b"items") => items(cache, now, out),
+        Some(b"slabs") => slabs(cache, now, out),
+        Some(b"sizes") => stat(out, "sizes_status", "disabled"),
+        Some(b"replication") => replication(cache, out),
+        Some(_) => return text::line(out, "ERROR"),
+    }
+    out.push(b"END\r\n");
+}
+
+fn stat(out: &mut Output, name: impl Display, value: impl Display) {
+    out.push(format!("STAT {name} {value}\r\n").as_bytes());
+}
+
+fn general(cache: &Cache, now: Now, out: &mut Output) {
+    let store = cache.store.stats(now);
+    let total = store.total();
+    process(cache, out);
+    connections(cache, out);
+    commands(cache, &total, out);
+    let hash_power = (total.number.max(1 << 15)).next_power_of_two().ilog2();
+    stat(out, "threads", cache.settings.threads);
+    stat(out, "conn_yields", cache.totals().conn_yields);
+    stat(out, "hash_power_level", hash_power);
+    stat(out, "hash_bytes", 8u64 << hash_power);
+    stat(out, "hash_is_expanding", 0);
+    for name in [
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+        "slab_reassign_last_busy_status",
+        "slab_reassign_running",
+        "slabs_moved",
+        "lru_crawler_running",
+        "lru_crawler_starts",
+        "lru_maintainer_juggles",
+        "malloc_fails",
+        "log_worker_dropped",
+        "log_worker_written",
+        "log_watcher_skipped",
+        "log_watcher_sent",
+        "log_watchers",
+        "unexpected_napi_ids",
+        "round_robin_fallback",
+    ] {
+        stat(out, name, 0);
+    }
+    held(&store, &total, out);
+    if cache.settings.repcached {
+        stat(
+            out,
+            "replication",
+            if cache.replication.is_some() {
+                "MASTER"
+            } else {
+                "NONE"
+            },
+        );
+        stat(out, "repcached_version", env!("CARGO_PKG_VERSION"));
+    }
+}
+
+fn process(cache: &Cache, out: &mut Output) {
+    use nix::sys::resource::{UsageWho, getrusage};
+    stat(out, "pid", std::process::id());
+    stat(out, "uptime", cache.clock.uptime());
+    stat(out, "time", cache.clock.now().seconds());
+    stat(out, "version", MEMCACHED_VERSION);
+    stat(
+        out,
+        "libevent",
+        concat!("none (paircached ", env!("CARGO_PKG_VERSION"), ")"),
+    );
+    stat(out, "pointer_size", usize::BITS);
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+    let time = |time: Option<nix::sys::time::TimeVal>| {
+        time.map_or_else(
+            || "0.000000".to_owned(),
+            |time| format!("{}.{:06}", time.tv_sec(), time.tv_usec()),
+        )
+    };
+    stat(
+        out,
+        "rusage_user",
+        time(usage.map(|usage| usage.user_time())),
+    );
+    stat(
+        out,
+        "rusage_system",
+        time(usage.map(|usage| usage.system_time())),
+    );
+}
+
+fn connections(cache: &Cache, out: &mut Output) {
+    let connections = &cache.connections;
+    stat(out, "max_connections", cache.settings.max_connections);
+    stat(out, "curr_connections", connections.current());
+    stat(
+        out,
+        "total_connections",
+        connections.total.load(Ordering::Relaxed),
+    );
+    stat(
+        out,
+        "rejected_connections",
+        connections.rejected.load(Ordering::Relaxed),
+    );
+    stat(out, "connection_structures", connections.current());
+    for name in [
+        "response_obj_oom",
+        "response_obj_count",
+        "response_obj_bytes",
+        "read_buf_count",
+        "read_buf_bytes",
+        "read_buf_bytes_free",
+        "read_buf_oom",
+        "reserved_fds",
+    ] {
+        stat(out, name, 0);
+    }
+}
+
+fn commands(cache: &Cache, total: &ClassStats, out: &mut Output) {
+    let totals = cache.totals();
+    for (name, value) in [
+        ("cmd_get", totals.cmd_get),
+        ("cmd_set", total.cmd_set),
+        ("cmd_flush", totals.cmd_flush),
+        ("cmd_touch", totals.cmd_touch),
+        ("cmd_meta", 0),
+        ("get_hits", total.get_hits),
+        ("get_misses", totals.get_misses),
+        ("get_expired", totals.get_expired),
+        ("get_flushed", totals.get_flushed),
+        ("delete_misses", totals.delete_misses),
+        ("delete_hits", total.delete_hits),
+        ("incr_misses", totals.incr_misses),
+        ("incr_hits", total.incr_hits),
+        ("decr_misses", totals.decr_misses),
+        ("decr_hits", total.decr_hits),
+        ("cas_misses", totals.cas_misses),
+        ("cas_hits", total.cas_hits),
+        ("cas_badval", total.cas_badval),
+        ("touch_hits", total.touch_hits),
+        ("touch_misses", totals.touch_misses),
+        ("store_too_large", totals.store_too_large),
+        ("store_no_memory", totals.store_no_memory),
+        ("auth_cmds", 0),
+        ("auth_errors", 0),
+        ("bytes_read", totals.bytes_read),
+        ("bytes_written", totals.bytes_written),
+        ("limit_maxbytes", cache.store.memory_limit()),
+        ("accepting_conns", 1),
+        ("listen_disabled_num", 0),
+        ("time_in_listen_disabled_us", 0),
+    ] {
+        stat(out, name, value);
+    }
+}
+
+fn held(store: &StoreStats, total: &ClassStats, out: &mut Output) {
+    for (name, value) in [
+        ("bytes", total.mem_requested),
+        ("curr_items", total.number),
+        ("total_items", store.total_items),
+        ("slab_global_page_pool", 0),
+        ("expired_unfetched", total.expired_unfetched),
+        ("evicted_unfetched", total.evicted_unfetched),
+        ("evicted_active", total.evicted_active),
+        ("evictions", total.evicted),
+        ("reclaimed", total.reclaimed),
+        ("crawler_reclaimed", total.crawler_reclaimed),
+        ("crawler_items_checked", store.crawler_checked),
+        ("lrutail_reflocked", 0),
+        ("moves_to_cold", 0),
+        ("moves_to_warm", 0),
+        ("moves_within_lru", 0),
+        ("direct_reclaims", 0),
+        ("lru_bumps_dropped", 0),
+    ] {
+        stat(out, name, value);
+    }
+}
+
+fn settings(cache: &Cache, out: &mut Output) {
+    let settings = &cache.settings;
+    let yes_no = |on: bool| if on { "yes" } else { "no" };
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    stat(out, "maxbytes", cache.store.memory_limit());
+    stat(out, "maxconns", settings.max_connections);
+    stat(out, "tcpport", settings.tcp_port);
+    stat(out, "udpport", 0);
+    stat(
+        out,
+        "inter",
+        settings.interfaces.as_deref().unwrap_or("NULL"),
+    );
+    stat(out, "verbosity", cache.verbosity.load(Ordering::Relaxed));
+    stat(out, "oldest", 0);
+    stat(out, "evictions", on_off(settings.evictions));
+    let socket = settings
+        .unix_socket
+        .as_deref()
+        .map(|path| path.display().to_string());
+    stat(out, "domain_socket", socket.as_deref().unwrap_or("NULL"));
+    stat(out, "umask", format_args!("{:o}", settings.unix_mask));
+    stat(out, "shutdown_command", yes_no(settings.shutdown_command));
+    stat(
+        out,
+        "growth_factor",
+        format_args!("{:.2}", settings.growth_factor),
+    );
+    stat(out, "chunk_size", settings.chunk_size);
+    stat(out, "num_threads", settings.threads);
+    stat(out, "num_threads_per_udp", settings.threads);
+    stat(out, "stat_key_prefix", ":");
+    stat(out, "detail_enabled", "no");
+    stat(out, "reqs_per_event", settings.requests_per_event);
+    stat(out, "cas_enabled", yes_no(settings.cas));
+    stat(out, "tcp_backlog", settings.backlog);
+    stat(out, "binding_protocol", "ascii");
+    stat(out, "auth_enabled_sasl", "no");
+    stat(out, "auth_enabled_ascii", "no");
+    stat(out, "item_size_max", settings.item_size_max);
+    stat(out, "maxconns_fast", "yes");
+    stat(out, "flush_enabled", yes_no(settings.flush_enabled));
+    stat(out, "dump_enabled", yes_no(settings.dump_enabled));
+    stat(out, "client_flags_size", 4);
+}
+
+fn items(cache: &Cache, now: Now, out: &mut Output) {
+    let stats = cache.store.stats(now);
+    for (class, (items, age)) in (1..).zip(stats.classes.iter().zip(&stats.ages)) {
+        if items.number == 0 {
+            continue;
+        }
+        for (name, value) in [
+            ("number", items.number),
+            ("number_hot", 0),
+            ("number_warm", 0),
+            ("number_cold", items.number),
+            ("age_hot", 0),
+            ("age_warm", 0),
+            ("age", *age),
+            ("mem_requested", items.mem_requested),
+            ("evicted", items.evicted),
+            ("evicted_nonzero", items.evicted_nonzero),
+            ("evicted_time", items.evicted_time),
+            ("outofmemory", items.outofmemory),
+            ("tailrepairs", 0),
+            ("reclaimed", items.reclaimed),
+            ("expired_unfetched", items.expired_unfetched),
+            ("evicted_unfetched", items.evicted_unfetched),
+            ("evicted_active", items.evicted_active),
+            ("crawler_reclaimed", items.crawler_reclaimed),
+            ("crawler_items_checked", 0),
+            ("lrutail_reflocked", 0),
+            ("moves_to_cold", 0),
+            ("moves_to_warm", 0),
+            ("moves_within_lru", 0),
+            ("direct_reclaims", 0),
+            ("hits_to_hot", 0),
+            ("hits_to_warm", 0),
+            ("hits_to_cold", items.get_hits),
+            ("hits_to_temp", 0),
+        ] {
+            stat(out, format_args!("items:{class}:{name}"), value);
+        }
+    }
+}
+
+fn slabs(cache: &Cache, now: Now, out: &mut Output) {
+    let stats = cache.store.stats(now);
+    let mut active = 0;
+    let mut malloced = 0;
+    for (class, slab) in (1u8..).zip(&stats.classes) {
+        let used = slab.chunks;
+        if used == 0 && slab.cmd_set == 0 {
+            continue;
+        }
+        let chunk_size = cache.store.classes().chunk_size(class);
+        let per_page = PAGE / chunk_size;
+        let pages = used.div_ceil(per_page).max(1);
+        active += 1;
+        malloced += pages * PAGE;
+        for (name, value) in [
+            ("chunk_size", chunk_size),
+            ("chunks_per_page", per_page),
+            ("total_pages", pages),
+            ("total_chunks", pages * per_page),
+            ("used_chunks", used),
+            ("free_chunks", pages * per_page - used),
+            ("free_chunks_end", 0),
+            ("get_hits", slab.get_hits),
+            ("cmd_set", slab.cmd_set),
+            ("delete_hits", slab.delete_hits),
+            ("incr_hits", slab.incr_hits),
+            ("decr_hits", slab.decr_hits),
+            ("cas_hits", slab.cas_hits),
+            ("cas_badval", slab.cas_badval),
+            ("touch_hits", slab.touch_hits),
+        ] {
+            stat(out, format_args!("{class}:{name}"), value);
+        }
+    }
+    stat(out, "active_slabs", active);
+    stat(out, "total_malloced", malloced);
+}
+
+fn replication(cache: &Cache, out: &mut Output) {
+    let Some(status) = &cache.replication else {
+        return stat(out, "replication_state", "disabled");
+    };
+    for (name, value) in status.report(&cache.store, cache.clock.now()).fields() {
+        stat(out, format_args!("replication_{name}"), value);
+    }
+}

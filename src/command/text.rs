@@ -1,0 +1,185 @@
+//! The text protocol's replies.
+
+use super::operation::{Context, Counted, Stored, Value};
+use super::{Cache, MEMCACHED_VERSION, WorkerCounters, stats};
+use crate::protocol::Output;
+use crate::protocol::text::{Get, Keys, Request, Store};
+use crate::store::{Item, Now};
+use std::sync::atomic::Ordering;
+
+/// Reply bytes after which a read of many keys stops and lets the client take what there is.
+const PAUSE_AT: usize = 256 * 1024;
+/// memcached knows no more levels over the wire.
+const VERBOSITY_MAX: u64 = 2;
+
+/// What the connection does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Reads the next request.
+    Continue,
+    /// Sends what waits, then goes on with the rest of this read by [`resume_get`].
+    Paused(Get, Keys<'a>),
+    /// Sends what waits and ends.
+    Close,
+    /// Ends, and the daemon with it.
+    Shutdown {
+        /// After draining.
+        graceful: bool,
+    },
+}
+
+/// Does one request and appends its reply to `out`.
+pub fn execute<'a>(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    request: Request<'a>,
+    noreply: bool,
+    out: &mut Output,
+) -> Outcome<'a> {
+    let context = Context { cache, worker, now };
+    let reply = match request {
+        Request::Get(get, keys) => return context.read(get, keys, out),
+        Request::Store(store) => context.write(&store),
+        Request::TooLarge(store) => stored_reply(context.too_large(store.verb, store.key)),
+        Request::Delete { key } if context.delete(key) => "DELETED",
+        Request::Delete { .. } => "NOT_FOUND",
+        Request::Arithmetic {
+            key,
+            delta,
+            increment,
+        } => match context.arithmetic(key, delta, increment) {
+            Counted::Value(number) => {
+                if !noreply {
+                    out.push_number(number);
+                    out.push(b"\r\n");
+                }
+                return Outcome::Continue;
+            }
+            Counted::NotFound => "NOT_FOUND",
+            Counted::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",
+            Counted::OutOfMemory => "SERVER_ERROR out of memory",
+        },
+        Request::Touch { key, exptime } if context.touch(key, exptime) => "TOUCHED",
+        Request::Touch { .. } => "NOT_FOUND",
+        Request::FlushAll(delay) => context.flush(delay),
+        Request::Version => {
+            out.push(b"VERSION ");
+            out.push(MEMCACHED_VERSION.as_bytes());
+            out.push(b"\r\n");
+            return Outcome::Continue;
+        }
+        Request::Verbosity(level) => {
+            cache
+                .verbosity
+                .store(level.min(VERBOSITY_MAX) as u8, Ordering::Relaxed);
+            "OK"
+        }
+        Request::Stats(args) => {
+            stats::write(cache, now, args, out);
+            return Outcome::Continue;
+        }
+        Request::Shutdown { graceful } if cache.settings.shutdown_command => {
+            return Outcome::Shutdown { graceful };
+        }
+        Request::Shutdown { .. } => "SERVER_ERROR: shutdown not enabled",
+        Request::Quit => return Outcome::Close,
+    };
+    if !noreply {
+        line(out, reply);
+    }
+    Outcome::Continue
+}
+
+/// Goes on with a read that was paused.
+pub fn resume_get<'a>(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    get: Get,
+    keys: Keys<'a>,
+    out: &mut Output,
+) -> Outcome<'a> {
+    Context { cache, worker, now }.read(get, keys, out)
+}
+
+/// Appends a reply line.
+pub(super) fn line(out: &mut Output, reply: &str) {
+    out.push(reply.as_bytes());
+    out.push(b"\r\n");
+}
+
+fn stored_reply(stored: Stored) -> &'static str {
+    match stored {
+        Stored::Done => "STORED",
+        Stored::Declined => "NOT_STORED",
+        Stored::Exists => "EXISTS",
+        Stored::NotFound => "NOT_FOUND",
+        Stored::TooLarge => "SERVER_ERROR object too large for cache",
+        Stored::OutOfMemory => "SERVER_ERROR out of memory storing object",
+    }
+}
+
+impl Context<'_> {
+    fn read<'k>(&self, get: Get, mut keys: Keys<'k>, out: &mut Output) -> Outcome<'k> {
+        while let Some(key) = keys.next() {
+            let show = |item: Item<'_>| self.show(get.cas, key, item, out);
+            match get.touch {
+                Some(exptime) => self.get_and_touch(key, exptime, show),
+                None => self.get(key, show),
+            };
+            if out.len() >= PAUSE_AT {
+                return Outcome::Paused(get, keys);
+            }
+        }
+        out.push(b"END\r\n");
+        Outcome::Continue
+    }
+
+    fn show(&self, cas: bool, key: &[u8], item: Item<'_>, out: &mut Output) {
+        out.push(b"VALUE ");
+        out.push(key);
+        out.push(b" ");
+        out.push_number(u64::from(item.flags()));
+        out.push(b" ");
+        out.push_number(item.value().len() as u64);
+        if cas {
+            out.push(b" ");
+            out.push_number(if self.cache.settings.cas {
+                item.version().raw()
+            } else {
+                0
+            });
+        }
+        out.push(b"\r\n");
+        match item.shared() {
+            Some(bytes) => out.push_shared(bytes.clone()),
+            None => out.push(item.value()),
+        }
+        out.push(b"\r\n");
+    }
+
+    fn write(&self, store: &Store<'_>) -> &'static str {
+        let value = Value {
+            flags: store.flags,
+            exptime: store.exptime,
+            bytes: store.value,
+        };
+        stored_reply(self.store(store.verb, store.key, &value))
+    }
+
+    fn flush(&self, delay: Option<i32>) -> &'static str {
+        self.worker.cmd_flush.add(1);
+        if !self.cache.settings.flush_enabled {
+            return "CLIENT_ERROR flush_all not allowed";
+        }
+        match delay {
+            Some(delay) if delay > 0 => {
+                let at = super::operation::expiry(delay, self.now);
+                self.cache.store.flush_at(u64::from(at) * 1000, self.now);
+            }
+            _ => self.cache.store.flush(self.now),
+        }
+        "OK"
+    }
+}
