@@ -1,0 +1,304 @@
+//! One client's connection: read, do all complete requests, write once.
+//!
+//! Input is read into a buffer of the worker's, not of the connection's; a connection keeps only an
+//! unfinished request, and replies that the client does not take. While such replies wait nothing
+//! more is read, so a client that does not read costs itself only.
+
+use super::socket::Socket;
+use crate::command::{Cache, Outcome, WorkerCounters, execute, resume_get};
+use crate::protocol::Output;
+use crate::protocol::text::{self, Get, Keys, Parsed};
+use memchr::memchr;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
+
+/// Bytes that one read takes.
+const READ: usize = 64 * 1024;
+/// Reply bytes after which a turn ends and the client is to take them.
+const OUTPUT_MAX: usize = 256 * 1024;
+/// Memory that an idle connection may keep for the next unfinished request.
+const KEEP: usize = 2 * 1024;
+
+thread_local! {
+    /// The worker's buffers, lent to the connection whose turn it is.
+    static LENT: RefCell<Lent> = RefCell::new(Lent { input: vec![0; READ].into(), output: Output::default() });
+}
+
+struct Lent {
+    input: Box<[u8]>,
+    output: Output,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client left, or was sent away.
+    Closed,
+    /// The client asked the daemon to stop.
+    Shutdown { graceful: bool },
+}
+
+/// What is to be done after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Read on; the request at hand needs this many bytes in all, as far as is known.
+    Read(usize),
+    /// Let others go first.
+    Yield,
+    /// Let the client take its replies first.
+    Flush,
+    /// Send what waits, then end.
+    End(End),
+}
+
+pub(super) struct Connection {
+    socket: Socket,
+    cache: Arc<Cache>,
+    worker: usize,
+    /// The beginning of a request.
+    unfinished: Vec<u8>,
+    /// Bytes the request in `unfinished` needs in all, as far as is known.
+    needed: usize,
+    /// Bytes of input still to be thrown away.
+    skip: usize,
+    /// A read whose remaining keys stand at the front of `unfinished`.
+    paused: Option<Get>,
+    /// Replies that the client has not taken.
+    replies: Output,
+    end: Option<End>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.cache
+            .connections
+            .current
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, cache: Arc<Cache>, worker: usize) -> Connection {
+        Connection {
+            socket,
+            cache,
+            worker,
+            unfinished: Vec::new(),
+            needed: 0,
+            skip: 0,
+            paused: None,
+            replies: Output::default(),
+            end: None,
+        }
+    }
+
+    fn counters(&self) -> &WorkerCounters {
+        &self.cache.workers[self.worker]
+    }
+
+    /// Serves until the connection ends.
+    pub(super) async fn serve(mut self) -> End {
+        let result = poll_fn(|cx| self.poll(cx)).await;
+        result.unwrap_or(End::Closed)
+    }
+
+    /// Does all that can be done now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        loop {
+            std::task::ready!(self.poll_flush(cx))?;
+            if let Some(end) = self.end {
+                return Poll::Ready(Ok(end));
+            }
+            let polled = LENT.with_borrow_mut(|lent| self.poll_turn(cx, lent));
+            match std::task::ready!(polled)? {
+                Next::Read(needed) => self.needed = needed,
+                Next::Flush => self.needed = 0,
+                Next::Yield => {
+                    self.needed = 0;
+                    self.counters().conn_yields.add(1);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::End(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    /// Reads once, does the requests that are complete, and sends their replies.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, lent: &mut Lent) -> Poll<io::Result<Next>> {
+        let Lent { input, output } = lent;
+        debug_assert!(output.is_empty());
+        let next = if self.unfinished.is_empty() {
+            let mut buffer = ReadBuf::new(input);
+            if std::task::ready!(self.socket.poll_read(cx, &mut buffer))? == 0 {
+                return Poll::Ready(Ok(Next::End(End::Closed)));
+            }
+            let input = buffer.filled();
+            self.counters().bytes_read.add(input.len() as u64);
+            let (done, next) = self.requests(input, output);
+            self.unfinished.extend_from_slice(&input[done..]);
+            next
+        } else {
+            if self.unfinished.len() < self.needed {
+                std::task::ready!(self.poll_read_on(cx))?;
+            }
+            let unfinished = std::mem::take(&mut self.unfinished);
+            let (done, next) = self.requests(&unfinished, output);
+            self.unfinished = unfinished;
+            self.unfinished.drain(..done);
+            if self.unfinished.is_empty() && self.unfinished.capacity() > KEEP {
+                self.unfinished = Vec::new();
+            }
+            next
+        };
+        if output.is_empty() {
+            return Poll::Ready(Ok(next));
+        }
+        let written = self.poll_send(cx, output);
+        if !output.is_empty() {
+            self.replies = std::mem::take(output);
+        }
+        if let Poll::Ready(Err(error)) = written {
+            self.replies.clear();
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(next))
+    }
+
+    /// Reads behind an unfinished request, into its own memory.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Memory follows what really arrives, not what the client announced.
+        let length = self.unfinished.len();
+        let room = (self.needed - length).clamp(READ / 4, READ.max(length));
+        self.unfinished.resize(length + room, 0);
+        let mut buffer = ReadBuf::new(&mut self.unfinished[length..]);
+        let polled = self.socket.poll_read(cx, &mut buffer);
+        let read = if let Poll::Ready(Ok(read)) = polled {
+            read
+        } else {
+            0
+        };
+        self.unfinished.truncate(length + read);
+        if std::task::ready!(polled)? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.counters().bytes_read.add(read as u64);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
+    fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
+        let Connection {
+            cache,
+            skip: to_skip,
+            paused,
+            ..
+        } = self;
+        let worker = &cache.workers[self.worker];
+        let now = cache.clock.now();
+        let store = &cache.store;
+        let fits = |key, flags, value| store.item_size(key, flags, value) <= store.item_size_max();
+        let mut left = cache.settings.requests_per_event;
+        let mut at = 0;
+        loop {
+            let skipped = (*to_skip).min(input.len() - at);
+            *to_skip -= skipped;
+            at += skipped;
+            let rest = &input[at..];
+            if rest.is_empty() {
+                return (at, Next::Read(0));
+            }
+            if out.len() >= OUTPUT_MAX {
+                return (at, Next::Flush);
+            }
+            if left == 0 {
+                return (at, Next::Yield);
+            }
+            left -= 1;
+            let outcome = if let Some(get) = paused.take() {
+                // The line was complete when the read began.
+                let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
+                let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+                at += end + 1;
+                resume_get(cache, worker, now, get, Keys::resume(line), out)
+            } else {
+                match text::parse(rest, fits) {
+                    Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
+                    Parsed::Hangup => return (at, Next::End(End::Closed)),
+                    Parsed::Refused {
+                        reply,
+                        noreply,
+                        length,
+                        skip,
+                    } => {
+                        at += length;
+                        *to_skip = skip;
+                        if !noreply {
+                            out.push(reply.as_bytes());
+                            out.push(b"\r\n");
+                        }
+                        continue;
+                    }
+                    Parsed::Request {
+                        request,
+                        noreply,
+                        length,
+                        skip,
+                    } => {
+                        at += length;
+                        *to_skip = skip;
+                        execute(cache, worker, now, request, noreply, out)
+                    }
+                }
+            };
+            match outcome {
+                Outcome::Continue => {}
+                Outcome::Paused(get, keys) => {
+                    *paused = Some(get);
+                    at = keys.rest().as_ptr() as usize - input.as_ptr() as usize;
+                    return (at, Next::Flush);
+                }
+                Outcome::Close => return (at, Next::End(End::Closed)),
+                Outcome::Shutdown { graceful } => {
+                    return (at, Next::End(End::Shutdown { graceful }));
+                }
+            }
+        }
+    }
+
+    /// Sends the replies that wait; ready when none is left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.replies.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut replies = std::mem::take(&mut self.replies);
+        let polled = self.poll_send(cx, &mut replies);
+        if !replies.is_empty() {
+            self.replies = replies;
+        }
+        polled
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        while !output.is_empty() {
+            let polled = match output.plain() {
+                Some(bytes) => self.socket.poll_write(cx, bytes),
+                None => {
+                    let mut slices: Vec<IoSlice<'_>> = Vec::new();
+                    output.slices(&mut slices);
+                    self.socket.poll_write_vectored(cx, &slices)
+                }
+            };
+            let sent = std::task::ready!(polled)?;
+            self.counters().bytes_written.add(sent as u64);
+            output.advance(sent);
+        }
+        output.clear();
+        Poll::Ready(Ok(()))
+    }
+}

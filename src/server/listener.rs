@@ -1,0 +1,214 @@
+//! Where clients connect: binding, and accepting within the limit of connections.
+
+use super::socket::Accepted;
+use super::worker::Workers;
+use crate::command::Cache;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+/// What a client is told when there are too many.
+const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+/// Pause after accepting failed, for lack of descriptors as a rule.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+/// An address that could not be listened on.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// A TCP port without `-l`.
+    #[error("failed to listen on TCP port {port}: {error}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// Why.
+        error: io::Error,
+    },
+    /// The addresses of `-l`.
+    #[error("failed to listen on one of interface(s) {interfaces}: {error}")]
+    Interfaces {
+        /// As given.
+        interfaces: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The unix socket.
+    #[error("failed to listen on UNIX socket: {path}: {error}")]
+    Unix {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Bound listeners.
+#[derive(Default)]
+pub struct Listeners {
+    tcp: Vec<std::net::TcpListener>,
+    unix: Vec<UnixListener>,
+}
+
+/// Binds every address that `host` and `port` mean; `*` is any. Addresses in use are skipped as
+/// long as one is left.
+pub fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Vec<std::net::TcpListener>> {
+    let addresses: Vec<SocketAddr> = if host == "*" {
+        vec![([0, 0, 0, 0], port).into(), ([0u16; 8], port).into()]
+    } else {
+        (host, port).to_socket_addrs()?.collect()
+    };
+    let mut listeners: Vec<std::net::TcpListener> = Vec::new();
+    let mut failed = None;
+    // With an ephemeral port the families get the same one if that can be had.
+    let mut port = port;
+    for mut address in addresses {
+        address.set_port(port);
+        match bind_address(address, backlog) {
+            Ok(listener) => {
+                port = listener.local_addr()?.port();
+                listeners.push(listener);
+            }
+            // A kernel without IPv6 is no fault of the configuration.
+            Err(error) if host == "*" && address.is_ipv6() && !listeners.is_empty() => drop(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if listeners.is_empty() || error.kind() != io::ErrorKind::AddrInUse => {
+            Err(error)
+        }
+        _ if listeners.is_empty() => Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "the name has no address",
+        )),
+        _ => Ok(listeners),
+    }
+}
+
+fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+impl Listeners {
+    /// Binds one TCP address of `-l`, or any with `*`.
+    pub fn add_tcp(&mut self, host: &str, port: u16, backlog: u32) -> io::Result<()> {
+        self.tcp.extend(bind_tcp(host, port, backlog)?);
+        Ok(())
+    }
+
+    /// Binds a unix socket with mode `mask`; a stale socket of that name is removed first.
+    pub fn add_unix(&mut self, path: &Path, mask: u32) -> Result<(), BindError> {
+        let failed = |error| BindError::Unix {
+            path: path.to_owned(),
+            error,
+        };
+        if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mask)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        self.unix.push(listener);
+        Ok(())
+    }
+
+    /// The TCP addresses that were bound.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// Writes the ports to `file` in the format that memcached's test tools read.
+    pub fn write_port_file(&self, file: &Path) -> io::Result<()> {
+        let mut unfinished = file.as_os_str().to_owned();
+        unfinished.push(".lck");
+        let mut out = std::fs::File::create(&unfinished)?;
+        for address in self.addresses() {
+            let family = if address.is_ipv4() { "INET" } else { "INET6" };
+            writeln!(out, "TCP {family}: {}", address.port())?;
+        }
+        std::fs::rename(unfinished, file)
+    }
+
+    /// Starts to accept, in the runtime that this is called in, and hands clients to the workers.
+    /// Dropping the returned set ends it.
+    pub fn accept(self, cache: &Arc<Cache>, workers: &Arc<Workers>) -> io::Result<JoinSet<()>> {
+        let mut accepting = JoinSet::new();
+        for listener in self.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
+            accepting.spawn(async move {
+                loop {
+                    let accepted = listener.accept().await.and_then(|(stream, _)| {
+                        stream.set_nodelay(true)?;
+                        stream.into_std()
+                    });
+                    admit(accepted.map(Accepted::Tcp), &cache, &workers).await;
+                }
+            });
+        }
+        for listener in self.unix {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
+            accepting.spawn(async move {
+                loop {
+                    let accepted = listener
+                        .accept()
+                        .await
+                        .and_then(|(stream, _)| stream.into_std());
+                    admit(accepted.map(Accepted::Unix), &cache, &workers).await;
+                }
+            });
+        }
+        Ok(accepting)
+    }
+}
+
+async fn admit(accepted: io::Result<Accepted>, cache: &Cache, workers: &Workers) {
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            log::warn!(
+                "event=accept_failed error=\"{error}\" open={}",
+                cache.connections.current()
+            );
+            return tokio::time::sleep(ACCEPT_RETRY).await;
+        }
+    };
+    let connections = &cache.connections;
+    if connections.current() >= u64::from(cache.settings.max_connections) {
+        connections.rejected.fetch_add(1, Ordering::Relaxed);
+        // The socket is new: its send buffer takes these few bytes or nothing can be said at all.
+        let _ = match accepted {
+            Accepted::Tcp(mut stream) => stream.write(TOO_MANY),
+            Accepted::Unix(mut stream) => stream.write(TOO_MANY),
+        };
+        return;
+    }
+    connections.current.fetch_add(1, Ordering::Relaxed);
+    connections.total.fetch_add(1, Ordering::Relaxed);
+    workers.hand_over(accepted);
+}

@@ -1,0 +1,9 @@
+//! The clients' side: listeners, workers, connections.
+
+mod connection;
+pub mod listener;
+mod socket;
+pub mod worker;
+
+pub use listener::{BindError, Listeners};
+pub use worker::Workers;
