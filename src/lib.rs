@@ -1,6 +1,21 @@
 //! paircached: memcached for two machines.
 //!
 //! Layers, each knowing only those below it:
-//! `daemon` > `config` > `server`, `replication::link` > `command` > `replication` > `protocol` > `store`.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`daemon`] | start-up order, privileges, signals, systemd, log |
+//! | [`config`] | command line, sysconfig and TOML: one checked configuration |
+//! | [`server`], [`replication::link`] | sockets: clients, and the peer |
+//! | [`command`] | what each command means |
+//! | [`replication`] | the state machine of the link; no I/O |
+//! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
+//! | [`store`] | items, versions, memory; no I/O |
 
+pub mod command;
 pub mod config;
+pub mod daemon;
+pub mod protocol;
+pub mod replication;
+pub mod server;
+pub mod store;

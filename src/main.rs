@@ -1,3 +1,7 @@
 //! The daemon's entry point.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    paircached::daemon::main()
+}

@@ -1,0 +1,256 @@
+//! The daemon's life: start-up in the order that privileges demand, service, stop.
+
+mod detach;
+mod exit;
+mod limits;
+mod logging;
+mod notify;
+mod pid_file;
+mod privileges;
+mod reload;
+mod serve;
+
+use crate::command::{Cache, Settings};
+use crate::config::{self, Action, Config, NodeName, Port};
+use crate::replication::Status;
+use crate::replication::link::{Link, LinkSettings};
+use crate::server::Listeners;
+use crate::server::listener::{BindError, bind_tcp};
+use crate::store::{self, Node, Store};
+use exit::{FAILURE, Fatal};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Where memcached's test tools want to read the ports that were bound.
+const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
+
+/// Everything that [`serve`] needs, bound and built.
+struct Ready {
+    config: Box<Config>,
+    cache: Arc<Cache>,
+    listeners: Listeners,
+    link: Option<(Link, Vec<std::net::TcpListener>)>,
+    detached: Option<detach::Detached>,
+}
+
+/// Runs the daemon with the program's arguments; returns its exit code.
+pub fn main() -> ExitCode {
+    let config = match config::load(std::env::args_os()) {
+        Ok(Action::Run(config)) => config,
+        Ok(Action::Print(text)) => {
+            say(&mut io::stdout(), &text);
+            return ExitCode::SUCCESS;
+        }
+        Err(exit) => {
+            say(&mut io::stdout(), &exit.stdout);
+            say(&mut io::stderr(), &exit.stderr);
+            return ExitCode::from(exit.code);
+        }
+    };
+    match start(config).and_then(serve::serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            say(&mut io::stderr(), &format!("{}\n", fatal.message));
+            ExitCode::from(fatal.code)
+        }
+    }
+}
+
+/// Prints to a stream that may be closed: then nobody wants to read it.
+fn say(stream: &mut impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes());
+    let _ = stream.flush();
+}
+
+/// All that comes before the first thread: rights are needed first and dropped in the middle.
+fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
+    let detached = if config.detach {
+        Some(detach::detach(config.verbosity > 0, config.coredumps)?)
+    } else {
+        None
+    };
+    logging::start(&config.log, config.detach, config.verbosity);
+    for warning in &config.warnings {
+        log::warn!("event=config warning={warning:?}");
+    }
+    let user = privileges::target(config.user.as_deref())?;
+    if config.coredumps {
+        limits::allow_core_dumps()?;
+    }
+    config.max_connections = limits::raise_open_files(config.max_connections);
+    let mut listeners = Listeners::default();
+    bind_clients(&config, &mut listeners)?;
+    let peers = bind_peer(&config)?;
+    privileges::drop_to(user.as_ref(), config.coredumps)?;
+    // As memcached's, the socket and the pid file belong to the user it runs as.
+    if let Some(path) = &config.unix_socket {
+        listeners
+            .add_unix(path, config.unix_mask)
+            .map_err(|error| Fatal::os(error.to_string()))?;
+    }
+    if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE) {
+        let file = Path::new(&file);
+        let written = listeners.write_port_file(file);
+        written.map_err(|error| {
+            Fatal::os(format!(
+                "failed to write the ports to {}: {error}",
+                file.display()
+            ))
+        })?;
+    }
+    if config.lock_memory {
+        limits::lock_memory();
+    }
+    if let Some(path) = &config.pid_file
+        && let Err(error) = pid_file::write(path)
+    {
+        let message = format!("could not write the pid file {}: {error}", path.display());
+        return Err(Fatal {
+            message,
+            code: FAILURE,
+        });
+    }
+    let (cache, link) = build(&config, &listeners);
+    let link = link.map(|link| (link, peers));
+    Ok(Ready {
+        config,
+        cache,
+        listeners,
+        link,
+        detached,
+    })
+}
+
+fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
+    let default = match config.tcp_port {
+        _ if config.unix_socket.is_some() => return Ok(()),
+        Port::Off => return Ok(()),
+        Port::Ephemeral => 0,
+        Port::Number(port) => port,
+    };
+    let fatal = |error: BindError| Fatal::os(error.to_string());
+    if config.listen.is_empty() {
+        let bound = listeners.add_tcp("*", default, config.backlog);
+        return bound.map_err(|error| {
+            fatal(BindError::Port {
+                port: default,
+                error,
+            })
+        });
+    }
+    for listen in &config.listen {
+        let bound = listeners.add_tcp(&listen.host, listen.port.unwrap_or(default), config.backlog);
+        bound.map_err(|error| {
+            fatal(BindError::Interfaces {
+                interfaces: interfaces(config),
+                error,
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn interfaces(config: &Config) -> String {
+    let show = |listen: &config::Listen| match listen.port {
+        Some(port) if listen.host.contains(':') => format!("[{}]:{port}", listen.host),
+        Some(port) => format!("{}:{port}", listen.host),
+        None => listen.host.clone(),
+    };
+    config.listen.iter().map(show).collect::<Vec<_>>().join(",")
+}
+
+fn bind_peer(config: &Config) -> Result<Vec<std::net::TcpListener>, Fatal> {
+    let Some(replication) = &config.replication else {
+        return Ok(Vec::new());
+    };
+    let any = ["*".to_owned()];
+    let hosts = if replication.listen.is_empty() {
+        &any[..]
+    } else {
+        &replication.listen
+    };
+    let mut listeners = Vec::new();
+    for host in hosts {
+        let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
+            let port = replication.port;
+            Fatal::os(format!(
+                "failed to listen for the peer on {host} port {port}: {error}"
+            ))
+        })?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
+}
+
+fn build(config: &Config, listeners: &Listeners) -> (Arc<Cache>, Option<Link>) {
+    let replication = config.replication.as_ref();
+    let store = Arc::new(Store::new(&store::Settings {
+        memory: config.memory,
+        evictions: config.evictions,
+        item_size_max: config.item_size_max,
+        growth_factor: config.growth_factor,
+        chunk_size: config.chunk_size,
+        cas: config.cas,
+        tombstone_memory: replication.map(|replication| replication.tombstone_memory),
+    }));
+    let status = replication.map(|replication| {
+        let (host, port) = (&replication.peer.host, replication.peer.port);
+        let peer = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        Arc::new(Status::new(peer))
+    });
+    let settings = Settings {
+        max_connections: config.max_connections,
+        tcp_port: match (config.tcp_port, listeners.addresses().first()) {
+            (Port::Ephemeral, Some(address)) => address.port(),
+            (Port::Number(port), _) => port,
+            _ => 0,
+        },
+        interfaces: Some(interfaces(config)).filter(|interfaces| !interfaces.is_empty()),
+        verbosity: config.verbosity,
+        evictions: config.evictions,
+        unix_socket: config.unix_socket.clone(),
+        unix_mask: config.unix_mask,
+        shutdown_command: config.shutdown_command,
+        growth_factor: config.growth_factor,
+        chunk_size: config.chunk_size,
+        threads: config.threads,
+        requests_per_event: config.requests_per_event,
+        cas: config.cas,
+        backlog: config.backlog,
+        item_size_max: config.item_size_max,
+        flush_enabled: config.flush_enabled,
+        dump_enabled: config.dump_enabled,
+        repcached: config.repcached_flags,
+    };
+    let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone()));
+    let link = replication.zip(status).map(|(replication, status)| {
+        let settings = LinkSettings {
+            peer_host: replication.peer.host.clone(),
+            peer_port: replication.peer.port,
+            port: replication.port,
+            node: match replication.node {
+                NodeName::Auto => None,
+                NodeName::A => Some(Node::A),
+                NodeName::B => Some(Node::B),
+            },
+            cluster: replication.cluster.clone(),
+            window: replication.window,
+            max_clock_skew: replication.max_clock_skew,
+            drain_timeout: replication.drain_timeout,
+        };
+        log::warn!(
+            "event=replication_unprotected port={} \
+             risk=\"whoever reaches this port can read and change everything\" \
+             remedy=\"let only the peer reach it: a firewall rule, or a network of its own\"",
+            replication.port
+        );
+        Link::new(settings, store, status, cache.clock)
+    });
+    (cache, link)
+}

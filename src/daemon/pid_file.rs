@@ -1,0 +1,32 @@
+//! `-P`: the file with the process id.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Writes the process id beside `path` and renames it there, so that nobody reads half of it.
+pub(super) fn write(path: &Path) -> io::Result<()> {
+    if let Some(pid) = running(path) {
+        log::warn!(
+            "event=pid_file_in_use path={path:?} pid={pid} reason=\"that process is running\""
+        );
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".tmp");
+    let unfinished = PathBuf::from(unfinished);
+    fs::write(&unfinished, format!("{}\n", std::process::id()))?;
+    fs::rename(unfinished, path)
+}
+
+/// Removes the file, if the directory still lets us.
+pub(super) fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        log::warn!("event=pid_file_left path={path:?} error=\"{error}\"");
+    }
+}
+
+/// The process that an older file names, if it lives.
+fn running(path: &Path) -> Option<i32> {
+    let pid: i32 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    (pid > 1 && Path::new("/proc").join(pid.to_string()).exists()).then_some(pid)
+}

@@ -1,0 +1,174 @@
+//! Service: the control thread with its timers, signals and the link, until it is told to stop.
+
+use super::exit::Fatal;
+use super::{Ready, notify, pid_file, reload};
+use crate::command::Cache;
+use crate::config::Config;
+use crate::server::worker::Request;
+use crate::server::{Workers, worker};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, interval};
+
+/// How often the store gets its tick.
+const TICK: Duration = Duration::from_millis(100);
+/// How often expired items are searched for, and systemd is told the state.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Pulse of the watchdog where systemd does not ask for one: never, as far as anybody lives.
+const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// Serves until a signal or a client ends it.
+pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| Fatal::os(format!("failed to start the control thread: {error}")))?;
+    runtime
+        .block_on(run(ready))
+        .map_err(|error| Fatal::os(format!("failed to start serving: {error}")))
+}
+
+async fn run(ready: Ready) -> io::Result<()> {
+    let Ready {
+        mut config,
+        cache,
+        listeners,
+        link,
+        detached,
+    } = ready;
+    let mut signals = Signals::new()?;
+    let (requests, mut asked) = mpsc::channel(1);
+    let (workers, threads) = Workers::start(&cache, &requests)?;
+    let workers = Arc::new(workers);
+    let addresses = listeners.addresses();
+    let mut accepting = listeners.accept(&cache, &workers)?;
+    let (stop, stopping) = watch::channel(false);
+    let link = match link {
+        Some((link, listeners)) => {
+            let listeners = listeners
+                .into_iter()
+                .map(tokio::net::TcpListener::from_std)
+                .collect::<io::Result<_>>()?;
+            Some(tokio::spawn(link.run(listeners, stopping)))
+        }
+        None => None,
+    };
+    let mut status = describe(&cache);
+    notify::ready(&status);
+    log::info!(
+        "event=started version={} threads={} memory={} listen={addresses:?}",
+        env!("CARGO_PKG_VERSION"),
+        config.threads,
+        config.memory
+    );
+    let detached = detached.map(super::detach::Detached::serving);
+
+    let mut tick = interval(TICK);
+    let mut housekeeping = interval(HOUSEKEEPING);
+    let mut watchdog = Watchdog::new(&workers);
+    let reason = loop {
+        tokio::select! {
+            _ = tick.tick() => cache.store.tick(cache.clock.now()),
+            _ = housekeeping.tick() => {
+                cache.store.crawl(cache.clock.now());
+                let now = describe(&cache);
+                if now != status {
+                    notify::status(&now);
+                    status = now;
+                }
+            }
+            _ = watchdog.interval.tick() => watchdog.check(&workers),
+            _ = signals.hangup.recv() => reload_config(&mut config, &cache, &status),
+            _ = signals.terminate.recv() => break "SIGTERM",
+            _ = signals.interrupt.recv() => break "SIGINT",
+            _ = signals.user.recv() => break "SIGUSR1",
+            Some(Request::Shutdown { .. }) = asked.recv() => break "shutdown",
+        }
+    };
+
+    notify::stopping();
+    log::info!("event=stopping reason={reason}");
+    accepting.shutdown().await;
+    drop(workers);
+    // Each ends within the turn it is in.
+    threads.join();
+    let _ = stop.send(true);
+    if let Some(link) = link {
+        // The link gives itself a time to drain.
+        let _ = link.await;
+    }
+    if let (Some(path), Some(())) = (&config.pid_file, detached) {
+        pid_file::remove(path);
+    }
+    log::info!("event=stopped");
+    Ok(())
+}
+
+fn reload_config(config: &mut Box<Config>, cache: &Cache, status: &str) {
+    notify::reloading();
+    reload::reload(config, cache);
+    notify::ready(status);
+}
+
+fn describe(cache: &Cache) -> String {
+    let items = cache.store.stats(cache.clock.now()).total().number;
+    match &cache.replication {
+        Some(replication) => replication.summary(items),
+        None => format!("no peer; {items} items"),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    user: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user: signal(SignalKind::user_defined1())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Tells systemd that the daemon lives, as long as every worker does.
+struct Watchdog {
+    interval: Interval,
+    pulses: Vec<u64>,
+}
+
+impl Watchdog {
+    fn new(workers: &worker::Workers) -> Watchdog {
+        Watchdog {
+            interval: interval(notify::watchdog().unwrap_or(NEVER)),
+            pulses: workers.pulses(),
+        }
+    }
+
+    fn check(&mut self, workers: &worker::Workers) {
+        let pulses = workers.pulses();
+        let stuck = pulses
+            .iter()
+            .zip(&self.pulses)
+            .position(|(now, before)| now == before);
+        match stuck {
+            // The first look comes at once, before any worker can have moved.
+            Some(worker) if self.pulses[worker] != 0 => {
+                log::error!(
+                    "event=worker_stuck worker={worker} next=\"systemd will restart the daemon\""
+                );
+            }
+            _ => notify::alive(),
+        }
+        self.pulses = pulses;
+    }
+}
