@@ -1,0 +1,130 @@
+"""Starting the daemon under test on a port of its own, and stopping it by its pid."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from .wire import PATIENCE, Client, eventually
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def binaries():
+    """The programs to test: one named by the environment, or memcached and paircached."""
+    if named := os.environ.get("MEMCACHED_UNDER_TEST"):
+        return [Path(named)]
+    theirs = shutil.which("memcached", path=os.environ.get("PATH", "") + ":/usr/bin")
+    return [Path(theirs or "/usr/bin/memcached"), ours()]
+
+
+def ours():
+    """The newest build of paircached."""
+    if named := os.environ.get("PAIRCACHED"):
+        return Path(named)
+    builds = [TOP / "target" / profile / "paircached" for profile in ("debug", "release")]
+    return max(builds, key=lambda path: path.stat().st_mtime if path.exists() else 0)
+
+
+def own_files(binary):
+    """Arguments that keep this machine's configuration out of the tests."""
+    if binary.resolve().name != "paircached":
+        return []
+    return ["--sysconfig=-/nonexistent", "--config=-/nonexistent"]
+
+
+def run(binary, *args, env=None, timeout=10):
+    """Run to the end, which must come soon: for starts that must fail."""
+    command = [str(binary), *own_files(binary), *map(str, args)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env=env, check=False
+    )
+    return done
+
+
+class Server:
+    """A running daemon."""
+
+    def __init__(self, binary, folder, *args, listen=("-l", "127.0.0.1", "-p", "-1")):
+        self.binary, self.folder = binary, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port_file = folder / "port"
+        self.port_file.unlink(missing_ok=True)
+        self.path = None  # of a unix socket
+        self.log = folder / "stderr"
+        user = ["-u", "root"] if os.geteuid() == 0 and "-u" not in args else []
+        self.command = [str(binary), *own_files(binary), *user, *listen, *map(str, args)]
+        self.environment = {**os.environ, "MEMCACHED_PORT_FILENAME": str(self.port_file)}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+        if "-s" in args:
+            self.path = args[args.index("-s") + 1]
+        try:
+            eventually(f"{self.command} listens", self._listens)
+            self._learn_version()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def _listens(self):
+        assert self.process.poll() is None, f"{self.command} ended: {self.log.read_text()}"
+        if self.path:
+            return Path(self.path).exists() and self._answers()
+        return self.port_file.exists()
+
+    def _answers(self):
+        try:
+            self.connect(PATIENCE).close()
+        except OSError:
+            return False
+        return True
+
+    def _learn_version(self):
+        with Client(self) as client:
+            client.send(b"version\r\n")
+            line = client.line()
+        assert line.startswith(b"VERSION ") and line.endswith(b"\r\n"), line
+        self.version_text = line[len(b"VERSION ") : -2]
+        self.version = tuple(int(part) for part in self.version_text.split(b"."))
+
+    @property
+    def port(self):
+        first = self.port_file.read_text().splitlines()[0]
+        assert first.startswith("TCP INET: "), first
+        return int(first.removeprefix("TCP INET: "))
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def connect(self, patience):
+        if self.path:
+            made = socket.socket(socket.AF_UNIX)
+            made.settimeout(patience)
+            made.connect(str(self.path))
+        else:
+            made = socket.create_connection(("127.0.0.1", self.port), patience)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def client(self):
+        return Client(self)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        """The exit code, which must come soon."""
+        return self.process.wait(PATIENCE)
+
+    def stop(self):
+        """The quick way; test_signals.py shows the polite ones."""
+        self.process.kill()
+        self.process.wait()
