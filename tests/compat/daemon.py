@@ -6,6 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from .wire import PATIENCE, Client, eventually
 
 TOP = Path(__file__).resolve().parents[2]
@@ -24,7 +26,10 @@ def ours():
     if named := os.environ.get("PAIRCACHED"):
         return Path(named)
     builds = [TOP / "target" / profile / "paircached" for profile in ("debug", "release")]
-    return max(builds, key=lambda path: path.stat().st_mtime if path.exists() else 0)
+    built = [path for path in builds if path.exists()]
+    if not built:
+        raise pytest.UsageError("build paircached first, or name one in PAIRCACHED or MEMCACHED_UNDER_TEST")
+    return max(built, key=lambda path: path.stat().st_mtime)
 
 
 def own_files(binary):

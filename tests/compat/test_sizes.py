@@ -126,7 +126,7 @@ def test_with_M_a_refused_set_takes_the_old_value_with_it(launch):
     with launch("-m", "8", "-M").client() as client:
         client.ask(stored("k", "old"), b"STORED\r\n")
         assert NO_MEMORY in list(fill(client, 24 << 20))
-        client.ask(stored("k", b"x" * 500_000) + b"get k\r\n", NO_MEMORY + b"END\r\n")
+        client.ask(stored("k", b"x" * 10_000) + b"get k\r\n", NO_MEMORY + b"END\r\n")
 
 
 def test_with_M_room_that_is_freed_is_used_again(launch):

@@ -65,7 +65,7 @@ class Client:
     def __init__(self, server, patience=PATIENCE):
         self.server = server
         self.socket = server.connect(patience)
-        self.seen = b""  # received and not yet asked for
+        self.seen = bytearray()  # received and not yet asked for
 
     def __enter__(self):
         return self
@@ -86,24 +86,27 @@ class Client:
         except ConnectionResetError:
             return False
         except TimeoutError:
-            raise AssertionError(f"the server went quiet after {self.seen[-300:]!r}") from None
+            raise AssertionError(f"the server went quiet after {bytes(self.seen[-300:])!r}") from None
         self.seen += data
         return bool(data)
+
+    def _take(self, size):
+        data = bytes(self.seen[:size])
+        del self.seen[:size]
+        return data
 
     def read(self, size):
         """Exactly so many bytes, or what came before the server hung up."""
         while len(self.seen) < size and self._more():
             pass
-        data, self.seen = self.seen[:size], self.seen[size:]
-        return data
+        return self._take(size)
 
     def read_until(self, end):
         """Up to and including the bytes of `end`, or all before the server hung up."""
         while (at := self.seen.find(end)) < 0 and self._more():
             pass
         size = at + len(end) if at >= 0 else len(self.seen)
-        data, self.seen = self.seen[:size], self.seen[size:]
-        return data
+        return self._take(size)
 
     def line(self):
         return self.read_until(b"\r\n")
@@ -112,8 +115,7 @@ class Client:
         """Everything up to the end of the connection."""
         while self._more():
             pass
-        data, self.seen = self.seen, b""
-        return data
+        return self._take(len(self.seen))
 
     def ask(self, data, expect):
         """Send, and require exactly these bytes and nothing after them."""
@@ -132,9 +134,8 @@ class Client:
             if early and not select.select([self.socket], [], [], A_MOMENT)[0]:
                 break
             if not self._more():
-                raise AssertionError(f"the server hung up after {self.seen[-300:]!r}")
-        data, self.seen = self.seen[: -len(mark)], b""
-        return data
+                raise AssertionError(f"the server hung up after {bytes(self.seen[-300:])!r}")
+        return self._take(len(self.seen))[: -len(mark)]
 
     def play(self, case):
         """Play one row of a table."""

@@ -1,0 +1,100 @@
+"""stats settings: what the command line asked for."""
+
+import pytest
+
+from .names import SETTINGS_OF_1_6_45
+
+DEFAULTS = {
+    "maxbytes": "67108864",
+    "maxconns": "1024",
+    "tcpport": "-1",  # as asked for, not as given by the system
+    "udpport": "0",
+    "inter": "127.0.0.1",
+    "verbosity": "0",
+    "evictions": "on",
+    "domain_socket": "NULL",
+    "umask": "700",
+    "shutdown_command": "no",
+    "growth_factor": "1.25",
+    "chunk_size": "48",
+    "num_threads": "4",
+    "stat_key_prefix": ":",
+    "detail_enabled": "no",
+    "reqs_per_event": "20",
+    "cas_enabled": "yes",
+    "tcp_backlog": "1024",
+    "auth_enabled_sasl": "no",
+    "auth_enabled_ascii": "no",
+    "item_size_max": "1048576",
+    "maxconns_fast": "yes",
+    "flush_enabled": "yes",
+    "dump_enabled": "yes",
+    "hash_algorithm": "murmur3",
+    "lru_crawler": "yes",
+    "lru_crawler_sleep": "100",
+    "lru_crawler_tocrawl": "0",
+    "lru_maintainer_thread": "yes",
+    "hot_lru_pct": "20",
+    "warm_lru_pct": "40",
+    "hot_max_factor": "0.20",
+    "warm_max_factor": "2.00",
+    "idle_timeout": "0",
+}
+
+
+def test_defaults(client):
+    settings = client.stats(b"settings")
+    assert {name: settings.get(name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "options, shown",
+    [
+        (["-m", "100"], {"maxbytes": "104857600"}),
+        (["-M"], {"evictions": "off"}),
+        (["-c", "200"], {"maxconns": "200"}),
+        (["-t", "2"], {"num_threads": "2"}),
+        (["-R", "5"], {"reqs_per_event": "5"}),
+        (["-b", "77"], {"tcp_backlog": "77"}),
+        (["-f", "1.5"], {"growth_factor": "1.50"}),
+        (["-n", "96"], {"chunk_size": "96"}),
+        (["-I", "2m"], {"item_size_max": "2097152"}),
+        (["-v"], {"verbosity": "1"}),
+        (["-vv"], {"verbosity": "2"}),
+        (["-v", "-v"], {"verbosity": "2"}),
+        (["-U", "0"], {"udpport": "0"}),
+        (["--memory-limit=100", "--conn-limit", "200"], {"maxbytes": "104857600", "maxconns": "200"}),
+        (["-m100", "-t2"], {"maxbytes": "104857600", "num_threads": "2"}),
+        (["-Mm100"], {"maxbytes": "104857600", "evictions": "off"}),
+        (["-m", "100", "-m", "200"], {"maxbytes": "209715200"}),
+        (["left", "-m", "100", "over"], {"maxbytes": "104857600"}),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_options_are_shown(launch, options, shown):
+    with launch(*options).client() as client:
+        settings = client.stats(b"settings")
+    assert {name: settings[name] for name in shown} == shown
+
+
+def test_verbosity_is_shown(launch):
+    with launch().client() as client:
+        for level, shown in [(1, "1"), (2, "2"), (9, "2"), (0, "0")]:
+            client.ask(b"verbosity %d\r\n" % level, b"OK\r\n")
+            assert client.stats(b"settings")["verbosity"] == shown
+
+
+def test_a_unix_socket_is_shown(launch, tmp_path):
+    path = str(tmp_path / "socket")
+    with launch("-s", path, "-a", "0750", listen=()).client() as client:
+        settings = client.stats(b"settings")
+    assert settings["domain_socket"] == path
+    assert settings["umask"] == "750"
+    assert settings["tcpport"] == "11211"
+
+
+def test_settings_keep_the_order_of_1_6_45(client):
+    found = list(client.stats(b"settings"))
+    if client.server.version < (1, 6, 45):
+        pytest.skip("the order is that of 1.6.45; older versions have their own")
+    assert found == [name for name in SETTINGS_OF_1_6_45 if name in found]
