@@ -42,8 +42,8 @@ def launch(binary, tmp_path):
     with contextlib.ExitStack() as stack:
         number = iter(range(1000))
 
-        def start(*args, **more):
-            server = daemon.Server(binary, tmp_path / f"daemon-{next(number)}", *args, **more)
+        def start(*args, folder=None, **more):
+            server = daemon.Server(binary, folder or tmp_path / f"daemon-{next(number)}", *args, **more)
             stack.callback(server.stop)
             return server
 

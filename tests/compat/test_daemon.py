@@ -1,0 +1,184 @@
+"""The process: detaching, pid file, privileges, signals."""
+
+import os
+import pwd
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from . import daemon
+from .wire import PATIENCE, Client, eventually, stored
+
+
+class Detached:
+    """A daemon started with -d, known by its pid file and its port file."""
+
+    path = None
+
+    def __init__(self, binary, folder, *args):
+        self.pid_file, self.port_file = folder / "pid", folder / "port"
+        user = ["-u", "root"] if os.geteuid() == 0 else []
+        self.done = daemon.run(
+            *(binary, *user, "-d", "-l", "127.0.0.1", "-p", "-1", "-P", self.pid_file, *args),
+            env={**os.environ, "MEMCACHED_PORT_FILENAME": str(self.port_file)},
+        )
+
+    @property
+    def pid(self):
+        return int(self.pid_file.read_text())
+
+    def running(self):
+        """A zombie is no longer: nobody may be there to reap it."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def settled(self):
+        """memcached's parent leaves before its child listens, so look again."""
+        eventually("both files are written", lambda: self.port_file.exists() and self.pid_file.exists())
+        return self
+
+    connect = daemon.Server.connect
+    port = daemon.Server.port
+
+
+@pytest.fixture
+def detached(binary, tmp_path):
+    made = Detached(binary, tmp_path)
+    made.settled()
+    pid = made.pid
+    yield made
+    if Path(f"/proc/{pid}").exists():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_d_leaves_the_terminal_and_the_folder(detached):
+    assert detached.done.returncode == 0
+    assert (detached.done.stdout, detached.done.stderr) == ("", "")
+    assert os.getsid(detached.pid) == detached.pid
+    process = Path(f"/proc/{detached.pid}")
+    assert os.readlink(process / "cwd") == "/"
+    for number in range(3):
+        assert os.readlink(process / "fd" / str(number)) == "/dev/null"
+
+
+def test_d_serves(detached):
+    with Client(detached) as client:
+        client.send(stored("k", "a") + b"get k\r\n")
+        assert client.read_until(b"END\r\n") == b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"
+        assert client.stats()["pid"] == str(detached.pid)
+
+
+def test_d_comes_back_only_when_it_listens(binary, tmp_path):
+    if binary.resolve().name != "paircached":
+        pytest.skip("memcached's parent does not wait for its child")
+    made = Detached(binary, tmp_path)
+    try:
+        assert made.done.returncode == 0
+        with Client(made) as client:
+            client.send(b"get k\r\n")
+            assert client.line() == b"END\r\n"
+    finally:
+        os.kill(made.settled().pid, signal.SIGKILL)
+
+
+def test_d_tells_of_a_failed_start(binary, tmp_path):
+    if binary.resolve().name != "paircached":
+        pytest.skip("memcached's parent does not wait for its child and says 0")
+    done = Detached(binary, tmp_path, "-l", "192.0.2.1").done
+    assert done.returncode == 71
+    assert "192.0.2.1" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_removes_the_pid_file_of_d(detached, number):
+    assert detached.pid_file.read_text() == f"{detached.pid}\n"
+    os.kill(detached.pid, number)
+    eventually("the pid file is gone", lambda: not detached.pid_file.exists())
+
+
+def test_P_writes_the_pid_without_d_too(launch, tmp_path):
+    path = tmp_path / "pid"
+    server = launch("-P", path)
+    eventually("the pid file is written", path.exists)
+    assert path.read_text() == f"{server.pid}\n"
+    assert [name for name in os.listdir(tmp_path) if name.startswith("pid")] == ["pid"]
+
+
+def test_P_warns_of_a_process_that_lives(launch, tmp_path):
+    path = tmp_path / "pid"
+    path.write_text(f"{os.getpid()}\n")
+    server = launch("-P", path)
+    eventually("the new pid is written", lambda: path.read_text() == f"{server.pid}\n")
+    assert f"WARNING: The pid file contained the following (running) pid: {os.getpid()}" in server.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_with_code_0(launch, number):
+    server = launch()
+    with server.client() as client:
+        client.ask(stored("k", "a"), b"STORED\r\n")
+        server.signal(number)
+        assert server.wait() == 0
+        assert client.rest() == b""
+
+
+def test_a_stop_frees_the_port(launch):
+    first = launch()
+    port = first.port
+    with first.client() as client:
+        client.ask(b"get k\r\n", b"END\r\n")
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 0
+        assert launch(listen=("-l", "127.0.0.1", "-p", str(port))).port == port
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGPIPE])
+def test_other_signals_harm_nothing(launch, number):
+    server = launch()
+    with server.client() as client:
+        client.ask(stored("k", "a"), b"STORED\r\n")
+        start = int(client.stats()["uptime"])
+        server.signal(number)
+        # memcached looks at its signals once a second.
+        eventually("seconds pass", lambda: int(client.stats()["uptime"]) > start + 1, PATIENCE, 0.1)
+        client.ask(b"get k\r\n", b"VALUE k 0 1\r\na\r\nEND\r\n")
+    with server.client() as client:
+        client.ask(b"get k\r\n", b"VALUE k 0 1\r\na\r\nEND\r\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up privileges")
+def test_u_gives_up_root(launch):
+    nobody = pwd.getpwnam("nobody")
+    folder = tempfile.mkdtemp()  # for the port file: memcached writes it as the new user
+    try:
+        os.chmod(folder, 0o777)
+        server = launch("-u", "nobody", "-m", "64", folder=Path(folder))
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert lines["Uid"].split() == [str(nobody.pw_uid)] * 4
+        assert lines["Gid"].split() == [str(nobody.pw_gid)] * 4
+        assert lines["Groups"].split() == []
+        for kind in ("CapEff", "CapPrm"):
+            assert int(lines[kind], 16) == 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_c_raises_the_limit_of_open_files(launch):
+    server = launch("-c", "600")
+    limits = Path(f"/proc/{server.pid}/limits").read_text()
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert int(line.split()[3]) >= 600
+
+
+def test_vv_shows_the_conversation(launch):
+    server = launch("-vv")
+    with server.client() as client:
+        client.talk(stored("key-to-see", "a") + b"get key-to-see\r\n")
+        eventually("set is shown", lambda: "set key-to-see 0 0 1" in server.log.read_text())
+        eventually("get is shown", lambda: "get key-to-see" in server.log.read_text())

@@ -1,0 +1,137 @@
+"""Starts that must fail, with memcached's exit codes and words, and questions answered without a start."""
+
+import os
+import socket
+import stat
+
+import pytest
+
+from . import daemon
+
+USAGE, NO_USER, OS_ERROR = 64, 67, 71
+# On a port of their own, in case they start after all.
+HARMLESS = ("-l", "127.0.0.1", "-p", "-1")
+ILLEGAL = 'Illegal argument "?"'
+
+
+def as_root():
+    return ["-u", "root"] if os.geteuid() == 0 else []
+
+
+@pytest.mark.parametrize(
+    "args, code, says",
+    [
+        (["-p", "65536"], USAGE, "ERROR: Invalid port number 65536."),
+        (["-p", "99999"], USAGE, "ERROR: Invalid port number 99999."),
+        (["-c", "0"], 1, "Maximum connections must be greater than 0"),
+        (["-c", "-5"], 1, "Maximum connections must be greater than 0"),
+        (["-c", "x"], 1, "Maximum connections must be greater than 0"),
+        (["-t", "0"], 1, "Number of threads must be greater than 0"),
+        (["-R", "0"], 1, "Number of requests per event must be greater than 0"),
+        (["-f", "1"], 1, "Factor must be greater than 1"),
+        (["-f", "0.5"], 1, "Factor must be greater than 1"),
+        (["-n", "0"], 1, "Chunk size must be greater than 0"),
+        (["-I", "1000"], USAGE, "Item max size cannot be less than 1024 bytes."),
+        (["-I", "33m"], USAGE, "Cannot set item size limit higher than 1/2 of memory max."),
+        (["-m", "4096", "-I", "1025m"], USAGE, "Cannot set item size limit higher than a gigabyte."),
+        (["-m", "1", "-I", "1m"], USAGE, "Cannot set item size limit higher than 1/2 of memory max."),
+        (
+            ["-I", "1500k"],
+            USAGE,
+            "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max (bytes: 524288)",
+        ),
+        (["--nosuch"], 1, ILLEGAL),
+        (["-Q"], 1, ILLEGAL),
+        (["-m"], 1, ILLEGAL),
+        (["--conn-limit"], 1, ILLEGAL),
+        (["--port=99999"], USAGE, "ERROR: Invalid port number 99999."),
+        (["--threads", "0"], 1, "Number of threads must be greater than 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_bad_option_ends_the_start(binary, args, code, says):
+    done = daemon.run(binary, *as_root(), *HARMLESS, *args)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr.splitlines()
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its user, others ignore -u")
+def test_an_unknown_user_ends_the_start(binary):
+    done = daemon.run(binary, *HARMLESS, "-u", "nosuch-user")
+    assert done.returncode == NO_USER
+    assert "can't find the user nosuch-user to switch to" in done.stderr.splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it's about root")
+def test_root_must_say_which_user(binary):
+    done = daemon.run(binary, *HARMLESS)
+    assert done.returncode == USAGE
+    # The second is 1.6.18's, before it was reworded.
+    says = {"must add '-u root' to start as root", "can't run as root without the -u switch"}
+    assert says & set(done.stderr.splitlines()), done.stderr
+
+
+def test_an_occupied_port_ends_the_start(binary):
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+        done = daemon.run(binary, *as_root(), "-l", "127.0.0.1", "-p", port)
+    assert done.returncode == OS_ERROR
+    assert "failed to listen on one of interface(s) 127.0.0.1: Address already in use" in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    "address, says",
+    [
+        # Documentation's own network, no host has it; and a name that can't exist. The error
+        # behind the list of addresses is left over in memcached, so only what is before it counts.
+        ("192.0.2.1", "bind(): Cannot assign requested address"),
+        ("nosuch.invalid", "getaddrinfo(): "),
+    ],
+)
+def test_an_address_that_is_not_ours_ends_the_start(binary, address, says):
+    done = daemon.run(binary, *as_root(), "-l", address, "-p", "-1", timeout=30)
+    assert done.returncode == OS_ERROR
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith(says)], lines
+    assert [line for line in lines if line.startswith(f"failed to listen on one of interface(s) {address}: ")], lines
+
+
+def test_a_unix_socket_in_a_missing_folder_ends_the_start(binary):
+    done = daemon.run(binary, *as_root(), "-s", "/nonexistent/socket")
+    assert done.returncode == OS_ERROR
+    lines = done.stderr.splitlines()
+    assert "bind(): No such file or directory" in lines
+    assert [line for line in lines if line.startswith("failed to listen on UNIX socket: /nonexistent/socket: ")], lines
+
+
+def test_a_unix_socket_does_not_replace_a_file(binary, tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    done = daemon.run(binary, *as_root(), "-s", path)
+    assert done.returncode == OS_ERROR
+    assert stat.S_ISREG(path.stat().st_mode) and path.read_text() == "data"
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_printed_and_nothing_started(binary, flag):
+    done = daemon.run(binary, flag)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for option in ("-p", "-s", "-a", "-l", "-d", "-u", "-m", "-M", "-c", "-t", "-v", "-I", "-f", "-n", "-b", "-R"):
+        assert [line for line in done.stdout.splitlines() if line.strip().startswith(option)], option
+    assert "unix-socket" in done.stdout  # scripts look for the word to know what is built in
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_is_printed(binary, shared, flag):
+    done = daemon.run(binary, flag)
+    assert done.returncode == 0
+    assert done.stdout == f"memcached {shared.version_text.decode()}\n"
+
+
+@pytest.mark.parametrize("flag", ["-i", "--license"])
+def test_the_licence_is_printed(binary, flag):
+    done = daemon.run(binary, flag)
+    assert done.returncode == 0
+    assert len(done.stdout) > 500

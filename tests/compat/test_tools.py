@@ -1,0 +1,103 @@
+"""Command-line tools of the field: libmemcached's, and memcached's own."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from .wire import stored
+
+# libmemcached's names begin with mem or, on Debian, with memc; memcached-tool is not in Debian's PATH.
+PLACES = os.environ.get("PATH", "") + ":/usr/bin:/usr/share/memcached/scripts"
+
+
+def tool(name, *args, data=None):
+    """Run it to the end."""
+    names = [name] if "-" in name else ["memc" + name, "mem" + name]
+    path = next(filter(None, (shutil.which(each, path=PLACES) for each in names)), None)
+    assert path, f"none of {names} is installed: they come with libmemcached-tools and memcached"
+    return subprocess.run([path, *map(str, args)], capture_output=True, input=data, timeout=30, check=False)
+
+
+@pytest.fixture
+def at(server):
+    """The option that names the server, and one that names none of this machine's."""
+    return f"--servers={server.address}"
+
+
+class TestLibmemcached:
+    def test_cp_stores_files_and_cat_shows_them(self, at, tmp_path):
+        for name, data in (("one", b"first\n"), ("two", bytes(range(256)) * 1000)):
+            (tmp_path / name).write_bytes(data)
+            assert tool("cp", at, tmp_path / name).returncode == 0
+            copy = tmp_path / "copy"
+            assert tool("cat", at, f"--file={copy}", name).returncode == 0
+            assert copy.read_bytes() == data
+        assert b"first\n" in tool("cat", at, "one").stdout
+        assert tool("cat", at, "nosuch").returncode == 1
+
+    def test_cp_sets_flags_and_expiry(self, client, at, tmp_path):
+        (tmp_path / "k").write_bytes(b"v")
+        assert tool("cp", at, "--flags=7", "--expire=1000", tmp_path / "k").returncode == 0
+        client.ask(b"get k\r\n", b"VALUE k 7 1\r\nv\r\nEND\r\n")
+
+    def test_cp_adds_and_replaces(self, client, at, tmp_path):
+        (tmp_path / "k").write_bytes(b"v")
+        assert tool("cp", at, "--replace", tmp_path / "k").returncode == 1
+        assert tool("cp", at, "--add", tmp_path / "k").returncode == 0
+        assert tool("cp", at, "--add", tmp_path / "k").returncode == 1
+        client.ask(b"get k\r\n", b"VALUE k 0 1\r\nv\r\nEND\r\n")
+
+    def test_exist_touch_and_rm_tell_what_is_there(self, client, at):
+        client.ask(stored("k", "v"), b"STORED\r\n")
+        for name, key, code in [
+            *(("exist", "k", 0), ("exist", "nosuch", 1), ("touch", "k", 0), ("touch", "nosuch", 1)),
+            *(("rm", "k", 0), ("rm", "k", 1), ("exist", "k", 1)),
+        ]:
+            assert tool(name, at, key).returncode == code, (name, key)
+        client.ask(b"get k\r\n", b"END\r\n")
+
+    def test_flush_empties(self, client, at):
+        client.ask(stored("k", "v"), b"STORED\r\n")
+        assert tool("flush", at).returncode == 0
+        client.ask(b"get k\r\n", b"END\r\n")
+
+    def test_ping_finds_the_server(self, at):
+        assert tool("ping", at).returncode == 0
+        assert tool("ping", "--servers=127.0.0.1:1").returncode == 1
+
+    def test_stat_shows_the_numbers(self, server, at):
+        shown = tool("stat", at).stdout.decode()
+        assert f"pid: {server.pid}\n" in shown
+        assert f"version: {server.version_text.decode()}\n" in shown
+        assert "maxbytes: 67108864\n" in tool("stat", at, "settings").stdout.decode()
+        assert server.version_text.decode() in tool("stat", at, "--server-version").stderr.decode()
+
+    def test_capable_finds_the_text_protocol_whole(self, launch):
+        done = tool("capable", "-h", "127.0.0.1", "-p", launch().port, "-a")
+        lines = done.stdout.decode().splitlines()
+        assert done.returncode == 0 and lines[-1] == "All tests passed"
+        tests = [line for line in lines if line.startswith("ascii ")]
+        assert len(tests) > 20 and all(line.endswith("[pass]") for line in tests)
+
+
+class TestMemcachedTool:
+    def test_display_shows_the_classes(self, client):
+        client.ask(stored("a", "v") + stored("b", "v") + stored("c", "v" * 1000), b"STORED\r\n" * 3)
+        rows = tool("memcached-tool", client.server.address, "display").stdout.decode().splitlines()
+        assert rows[0].split()[:6] == ["#", "Item_Size", "Max_age", "Pages", "Count", "Full?"]
+        found = {row.split()[0]: row.split() for row in rows[1:]}
+        assert found["1"][1] == "96B" and found["1"][4] == "2"
+        assert found["12"][1] == "1.2K" and found["12"][4] == "1"
+
+    @pytest.mark.parametrize("kind, name, value", [("stats", "limit_maxbytes", "67108864"), ("settings", "maxconns", "1024")])
+    def test_stats_and_settings_are_listed(self, server, kind, name, value):
+        rows = tool("memcached-tool", server.address, kind).stdout.decode().splitlines()
+        assert [name, value] in [row.split() for row in rows]
+
+    def test_a_unix_socket_is_reached(self, launch, tmp_path):
+        path = tmp_path / "socket"
+        launch("-s", str(path), listen=())
+        rows = tool("memcached-tool", path, "settings").stdout.decode().splitlines()
+        assert ["domain_socket", str(path)] in [row.split() for row in rows]
