@@ -34,7 +34,10 @@ def holding(value, command, says, then):
     Case("decr of 0", **holding("0", b"decr n 1", b"0", b"0")),
     Case("a padded number counts on", **holding("9 ", b"incr n 1", b"10", b"10")),
     Case("leading zeros are lost but the length stays", **holding("007", b"incr n 1", b"8", b"8  ")),
-    Case("a number that fills all 20 digits is one", **holding("00000000000000000001", b"incr n 1", b"2", b"2" + b" " * 19)),
+    Case(
+        "a number that fills all 20 digits is one",
+        **holding("00000000000000000001", b"incr n 1", b"2", b"2" + b" " * 19),
+    ),
 )
 def test_counting(client, case):
     client.play(case)
@@ -68,7 +71,10 @@ def test_a_value_that_is_no_64_bit_number_is_refused_and_kept(client, verb, valu
 
 
 def test_incr_keeps_the_expiry(client):
-    client.ask(stored("n", "1", exptime=100) + b"incr n 1\r\ntouch n -1\r\nincr n 1\r\n", b"STORED\r\n2\r\nTOUCHED\r\nNOT_FOUND\r\n")
+    client.ask(
+        stored("n", "1", exptime=100) + b"incr n 1\r\ntouch n -1\r\nincr n 1\r\n",
+        b"STORED\r\n2\r\nTOUCHED\r\nNOT_FOUND\r\n",
+    )
 
 
 def test_four_connections_count_together(server):

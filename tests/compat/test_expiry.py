@@ -98,13 +98,35 @@ def test_to_every_command_an_expired_item_is_missing(client, command, says):
     Case("0 is now", stored("k", "a") + b"flush_all 0\r\nget k\r\n", b"STORED\r\nOK\r\nEND\r\n"),
     Case("a negative time is now", stored("k", "a") + b"flush_all -1\r\nget k\r\n", b"STORED\r\nOK\r\nEND\r\n"),
     Case("no number is refused", b"flush_all x\r\n", b"CLIENT_ERROR invalid exptime argument\r\n"),
-    Case("what is refused flushes nothing", stored("k", "a") + b"flush_all x\r\nget k\r\n", b"STORED\r\nCLIENT_ERROR invalid exptime argument\r\nVALUE k 0 1\r\na\r\nEND\r\n"),
+    Case(
+        "what is refused flushes nothing",
+        stored("k", "a") + b"flush_all x\r\nget k\r\n",
+        b"STORED\r\nCLIENT_ERROR invalid exptime argument\r\nVALUE k 0 1\r\na\r\nEND\r\n",
+    ),
     Case("what is stored next stays", b"flush_all\r\n" + stored("k", "a") + b"get k\r\n", b"OK\r\n" + HELD),
-    Case("add stores after it", stored("k", "x") + b"flush_all\r\n" + stored("k", "a", verb="add") + b"get k\r\n", b"STORED\r\nOK\r\n" + HELD),
-    Case("append finds nothing after it", stored("k", "x") + b"flush_all\r\n" + stored("k", "a", verb="append"), b"STORED\r\nOK\r\nNOT_STORED\r\n"),
-    Case("incr finds nothing after it", stored("k", "1") + b"flush_all\r\nincr k 1\r\n", b"STORED\r\nOK\r\nNOT_FOUND\r\n"),
-    Case("delete finds nothing after it", stored("k", "1") + b"flush_all\r\ndelete k\r\n", b"STORED\r\nOK\r\nNOT_FOUND\r\n"),
-    Case("touch finds nothing after it", stored("k", "1") + b"flush_all\r\ntouch k 0\r\n", b"STORED\r\nOK\r\nNOT_FOUND\r\n"),
+    Case(
+        "add stores after it",
+        stored("k", "x") + b"flush_all\r\n" + stored("k", "a", verb="add") + b"get k\r\n",
+        b"STORED\r\nOK\r\n" + HELD,
+    ),
+    Case(
+        "append finds nothing after it",
+        stored("k", "x") + b"flush_all\r\n" + stored("k", "a", verb="append"),
+        b"STORED\r\nOK\r\nNOT_STORED\r\n",
+    ),
+    Case(
+        "incr finds nothing after it", stored("k", "1") + b"flush_all\r\nincr k 1\r\n", b"STORED\r\nOK\r\nNOT_FOUND\r\n"
+    ),
+    Case(
+        "delete finds nothing after it",
+        stored("k", "1") + b"flush_all\r\ndelete k\r\n",
+        b"STORED\r\nOK\r\nNOT_FOUND\r\n",
+    ),
+    Case(
+        "touch finds nothing after it",
+        stored("k", "1") + b"flush_all\r\ntouch k 0\r\n",
+        b"STORED\r\nOK\r\nNOT_FOUND\r\n",
+    ),
 )
 def test_flush_all(client, case):
     client.play(case)

@@ -37,7 +37,9 @@ LONGEST, TOO_LONG = b"k" * 250, b"k" * 251
         old=b"END\r\n",
         why="leading spaces were skipped before the parser was rewritten",
     ),
-    Case("more arguments than a set needs", b"set k 0 0 1 x\r\na\r\nget k\r\n", b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"),
+    Case(
+        "more arguments than a set needs", b"set k 0 0 1 x\r\na\r\nget k\r\n", b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"
+    ),
     Case("spaces at the end of a line", b"set k 0 0 1  \r\na\r\nget k \r\n", b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"),
     Case("spaces between the arguments", b"set  k   0  0 1\r\na\r\n", b"STORED\r\n"),
     Case("set without its length", b"set k 0 0\r\nget k\r\n", BAD_LINE + b"END\r\n", old=b"ERROR\r\nEND\r\n", why=FEW),
@@ -49,13 +51,27 @@ LONGEST, TOO_LONG = b"k" * 250, b"k" * 251
         old=b"ERROR\r\nERROR\r\nEND\r\n",
         why="with a length in its place the data block is swallowed now",
     ),
-    Case("version ignores arguments", b"version\r\nversion x\r\n", b"VERSION 1.6.45\r\n" * 2, old=b"VERSION 1.6.18\r\n" * 2, why="it is the version"),
+    Case(
+        "version ignores arguments",
+        b"version\r\nversion x\r\n",
+        b"VERSION 1.6.45\r\n" * 2,
+        old=b"VERSION 1.6.18\r\n" * 2,
+        why="it is the version",
+    ),
     Case("verbosity", b"verbosity 1\r\nverbosity 99\r\nverbosity 0\r\n", b"OK\r\n" * 3),
     Case("verbosity without a level", b"verbosity\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("verbosity with no number", b"verbosity x\r\n", BAD_LINE),
     Case("quit hangs up", b"get k\r\nquit\r\nget k\r\n", b"END\r\n", closed=True),
     Case("a browser's GET is hung up on", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", closed=True),
     Case("a browser's POST is hung up on", b"POST /x HTTP/1.0\r\n\r\n", b"", closed=True),
+    Case(
+        "one word alone is no browser's line",
+        b"HTTP/1.1\r\n",
+        b"ERROR\r\n",
+        old=b"",
+        old_closed=True,
+        why="1.6.18 hung up on this too",
+    ),
     Case("a known command may end like a browser's line", b"get k HTTP/1.1\r\n", b"END\r\n"),
 )
 def test_lines(client, case):
@@ -63,7 +79,11 @@ def test_lines(client, case):
 
 
 @table(
-    Case("a key of 250 bytes", stored("k" * 250, "a") + b"get %s\r\n" % LONGEST, b"STORED\r\nVALUE %s 0 1\r\na\r\nEND\r\n" % LONGEST),
+    Case(
+        "a key of 250 bytes",
+        stored("k" * 250, "a") + b"get %s\r\n" % LONGEST,
+        b"STORED\r\nVALUE %s 0 1\r\na\r\nEND\r\n" % LONGEST,
+    ),
     Case(
         "set of a key of 251 bytes",
         stored("k" * 251, "a") + b"get k\r\n",

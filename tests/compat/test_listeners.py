@@ -45,7 +45,9 @@ def test_the_port_of_l_comes_first(launch):
     assert server.port == port
 
 
-@pytest.mark.parametrize("listen", [("-l", "127.0.0.1,127.0.0.2"), ("-l", "127.0.0.1", "-l", "127.0.0.2")], ids=" ".join)
+@pytest.mark.parametrize(
+    "listen", [("-l", "127.0.0.1,127.0.0.2"), ("-l", "127.0.0.1", "-l", "127.0.0.2")], ids=" ".join
+)
 def test_l_takes_many_addresses(launch, listen):
     port = free_port()
     server = launch(listen=(*listen, "-p", str(port)))
@@ -79,7 +81,9 @@ def test_a_unix_socket_serves(launch, tmp_path):
         client.ask(stored("k", "a") + b"get k\r\n", b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n")
 
 
-@pytest.mark.parametrize("mask, mode", [([], 0o700), (["-a", "0777"], 0o777), (["-a", "660"], 0o660), (["--unix-mask=0755"], 0o755)])
+@pytest.mark.parametrize(
+    "mask, mode", [([], 0o700), (["-a", "0777"], 0o777), (["-a", "660"], 0o660), (["--unix-mask=0755"], 0o755)]
+)
 def test_a_unix_socket_has_the_mode_of_a(launch, tmp_path, mask, mode):
     path = tmp_path / "socket"
     launch("-s", str(path), *mask, listen=())

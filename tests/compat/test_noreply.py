@@ -35,14 +35,36 @@ def shows(value, flags=0):
     Case("flush_all", stored("k", "1") + b"flush_all noreply\r\nget k\r\n", HELD + b"END\r\n"),
     Case("flush_all with a 0", stored("k", "1") + b"flush_all 0 noreply\r\nget k\r\n", HELD + b"END\r\n"),
     Case("verbosity", b"verbosity 0 noreply\r\n", b""),
-    Case("set with bad flags", b"set k x 0 1 noreply\r\na\r\nget k\r\n", b"END\r\n", old=b"ERROR\r\nEND\r\n", why="the data block is swallowed now"),
-    Case("a value too large", stored("k", "a") + b"add k 0 0 1048600 noreply\r\n" + b"x" * 1048600 + b"\r\nget k\r\n", HELD + shows(b"a")),
-    Case("it is the last word only", b"set k 0 0 1 noreply x\r\na\r\n", b"STORED\r\n", old=b"ERROR\r\nERROR\r\n", why="1.6.18 took no seventh word"),
+    Case(
+        "set with bad flags",
+        b"set k x 0 1 noreply\r\na\r\nget k\r\n",
+        b"END\r\n",
+        old=b"ERROR\r\nEND\r\n",
+        why="the data block is swallowed now",
+    ),
+    Case(
+        "a value too large",
+        stored("k", "a") + b"add k 0 0 1048600 noreply\r\n" + b"x" * 1048600 + b"\r\nget k\r\n",
+        HELD + shows(b"a"),
+    ),
+    Case(
+        "it is the last word only",
+        b"set k 0 0 1 noreply x\r\na\r\n",
+        b"STORED\r\n",
+        old=b"ERROR\r\nERROR\r\n",
+        why="1.6.18 took no seventh word",
+    ),
     Case("capitals are another word", b"set k 0 0 1 NOREPLY\r\na\r\n", b"STORED\r\n"),
-    Case("to get it is a key", stored("noreply", "a") + b"get noreply\r\n", HELD + b"VALUE noreply 0 1\r\na\r\nEND\r\n"),
+    Case(
+        "to get it is a key", stored("noreply", "a") + b"get noreply\r\n", HELD + b"VALUE noreply 0 1\r\na\r\nEND\r\n"
+    ),
     Case("to gets it is a key", b"gets noreply\r\n", b"END\r\n"),
-    Case("to gat it is a key", stored("noreply", "a") + b"gat 0 noreply\r\n", HELD + b"VALUE noreply 0 1\r\na\r\nEND\r\n"),
-    Case("a set of four words and it", b"set k 0 0 noreply\r\n", BAD_LINE, old=b"", why="1.6.18 looked for noreply first"),
+    Case(
+        "to gat it is a key", stored("noreply", "a") + b"gat 0 noreply\r\n", HELD + b"VALUE noreply 0 1\r\na\r\nEND\r\n"
+    ),
+    Case(
+        "a set of four words and it", b"set k 0 0 noreply\r\n", BAD_LINE, old=b"", why="1.6.18 looked for noreply first"
+    ),
     Case("quit hangs up all the same", b"quit noreply\r\n", b"", closed=True),
 )
 def test_silence(client, case):
@@ -59,4 +81,6 @@ def test_a_matching_cas_is_silent_and_stores(client):
 
 def test_ten_thousand_silent_sets_all_arrive(client):
     client.send(b"".join(b"set k%d 0 0 4 noreply\r\n%04d\r\n" % (number, number) for number in range(10_000)))
-    client.ask(b"get k0 k5000 k9999\r\n", b"".join(b"VALUE k%d 0 4\r\n%04d\r\n" % (n, n) for n in (0, 5000, 9999)) + b"END\r\n")
+    client.ask(
+        b"get k0 k5000 k9999\r\n", b"".join(b"VALUE k%d 0 4\r\n%04d\r\n" % (n, n) for n in (0, 5000, 9999)) + b"END\r\n"
+    )

@@ -29,8 +29,16 @@ AB = stored("a", "1") + stored("b", "22", flags=5)
         b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nVALUE b 5 2\r\n22\r\nEND\r\n"
         b"VALUE a 0 1\r\n1\r\nEND\r\nVALUE a 0 1\r\n1\r\nEND\r\nEND\r\n",
     ),
-    Case("more spaces are one", AB + b"get  a   b\r\n", b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nVALUE b 5 2\r\n22\r\nEND\r\n"),
-    Case("spaces behind the last key are nothing", AB + b"get a  \r\n", b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n"),
+    Case(
+        "more spaces are one",
+        AB + b"get  a   b\r\n",
+        b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nVALUE b 5 2\r\n22\r\nEND\r\n",
+    ),
+    Case(
+        "spaces behind the last key are nothing",
+        AB + b"get a  \r\n",
+        b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n",
+    ),
     Case("get without a key", b"get\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("gets without a key", b"gets\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("gat without anything", b"gat\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
@@ -63,7 +71,11 @@ def test_retrieving(client, case):
         why="1.6.18 refused what was once a delay, now it is ignored",
     ),
     Case("delete without a key", b"delete\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
-    Case("delete leaves the neighbour", AB + b"delete a\r\nget a b\r\n", b"STORED\r\nSTORED\r\nDELETED\r\nVALUE b 5 2\r\n22\r\nEND\r\n"),
+    Case(
+        "delete leaves the neighbour",
+        AB + b"delete a\r\nget a b\r\n",
+        b"STORED\r\nSTORED\r\nDELETED\r\nVALUE b 5 2\r\n22\r\nEND\r\n",
+    ),
 )
 def test_deleting(client, case):
     client.play(case)
@@ -71,10 +83,26 @@ def test_deleting(client, case):
 
 @table(
     Case("touch of a miss", b"touch k 0\r\n", b"NOT_FOUND\r\n"),
-    Case("touch keeps value and flags", AB + b"touch b 100\r\nget b\r\n", b"STORED\r\nSTORED\r\nTOUCHED\r\nVALUE b 5 2\r\n22\r\nEND\r\n"),
-    Case("touch with a negative expiry ends the item", AB + b"touch b -1\r\nget b\r\n", b"STORED\r\nSTORED\r\nTOUCHED\r\nEND\r\n"),
-    Case("touch with 0 makes an item stay", stored("k", "a", exptime=100) + b"touch k 0\r\nget k\r\n", b"STORED\r\nTOUCHED\r\nVALUE k 0 1\r\na\r\nEND\r\n"),
-    Case("touch does not revive", stored("k", "a", exptime=-1) + b"touch k 0\r\nget k\r\n", b"STORED\r\nNOT_FOUND\r\nEND\r\n"),
+    Case(
+        "touch keeps value and flags",
+        AB + b"touch b 100\r\nget b\r\n",
+        b"STORED\r\nSTORED\r\nTOUCHED\r\nVALUE b 5 2\r\n22\r\nEND\r\n",
+    ),
+    Case(
+        "touch with a negative expiry ends the item",
+        AB + b"touch b -1\r\nget b\r\n",
+        b"STORED\r\nSTORED\r\nTOUCHED\r\nEND\r\n",
+    ),
+    Case(
+        "touch with 0 makes an item stay",
+        stored("k", "a", exptime=100) + b"touch k 0\r\nget k\r\n",
+        b"STORED\r\nTOUCHED\r\nVALUE k 0 1\r\na\r\nEND\r\n",
+    ),
+    Case(
+        "touch does not revive",
+        stored("k", "a", exptime=-1) + b"touch k 0\r\nget k\r\n",
+        b"STORED\r\nNOT_FOUND\r\nEND\r\n",
+    ),
     Case("touch with an expiry that is no number", b"touch k x\r\n", BAD_EXPTIME),
     Case(
         "touch with an expiry beyond 32 bits",

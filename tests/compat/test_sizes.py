@@ -32,7 +32,9 @@ def test_the_limit_of_I_holds_to_the_byte(launch, option, limit, flags):
         for key in ("k", "key", "k" * 250):
             value = os.urandom(largest(limit, key, flags))
             client.ask(stored(key, value, flags), b"STORED\r\n")
-            client.ask(f"get {key}\r\n".encode(), f"VALUE {key} {flags} {len(value)}\r\n".encode() + value + b"\r\nEND\r\n")
+            client.ask(
+                f"get {key}\r\n".encode(), f"VALUE {key} {flags} {len(value)}\r\n".encode() + value + b"\r\nEND\r\n"
+            )
             client.ask(stored(key, value + b"x", flags), TOO_LARGE)
 
 
@@ -53,9 +55,7 @@ def test_what_else_is_refused_leaves_the_old_value(client, verb):
 def test_a_refused_cas_leaves_the_old_value(client):
     client.ask(stored("k", "old"), b"STORED\r\n")
     big = 1 << 20
-    client.ask(
-        b"cas k 0 0 %d 1\r\n%s\r\nget k\r\n" % (big, b"x" * big), TOO_LARGE + b"VALUE k 0 3\r\nold\r\nEND\r\n"
-    )
+    client.ask(b"cas k 0 0 %d 1\r\n%s\r\nget k\r\n" % (big, b"x" * big), TOO_LARGE + b"VALUE k 0 3\r\nold\r\nEND\r\n")
 
 
 def test_append_may_not_grow_beyond_the_limit(client):

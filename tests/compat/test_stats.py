@@ -25,7 +25,12 @@ def counting(name, commands, moved, before=b""):
     [
         counting("get of a hit", b"get k\r\n", {"cmd_get": 1, "get_hits": 1}, stored("k", "a")),
         counting("get of a miss", b"get nosuch\r\n", {"cmd_get": 1, "get_misses": 1}),
-        counting("get counts each key", b"get k nosuch neither\r\n", {"cmd_get": 3, "get_hits": 1, "get_misses": 2}, stored("k", "a")),
+        counting(
+            "get counts each key",
+            b"get k nosuch neither\r\n",
+            {"cmd_get": 3, "get_hits": 1, "get_misses": 2},
+            stored("k", "a"),
+        ),
         counting("gets", b"gets k nosuch\r\n", {"cmd_get": 2, "get_hits": 1, "get_misses": 1}, stored("k", "a")),
         counting("set", stored("k", "a"), {"cmd_set": 1}),
         counting("add that stores", stored("k", "a", verb="add"), {"cmd_set": 1}),
@@ -35,7 +40,9 @@ def counting(name, commands, moved, before=b""):
         counting("set with a bad data block", b"set k 0 0 1\r\nabc", {"cmd_set": 1}),
         counting("set too large", stored("k", "a" * (1 << 20)), {"store_too_large": 1}),
         counting("cas of a miss", b"cas k 0 0 1 1\r\na\r\n", {"cmd_set": 1, "cas_misses": 1}),
-        counting("cas with a wrong number", b"cas k 0 0 1 0\r\na\r\n", {"cmd_set": 1, "cas_badval": 1}, stored("k", "a")),
+        counting(
+            "cas with a wrong number", b"cas k 0 0 1 0\r\na\r\n", {"cmd_set": 1, "cas_badval": 1}, stored("k", "a")
+        ),
         counting("delete of a hit", b"delete k\r\n", {"delete_hits": 1}, stored("k", "a")),
         counting("delete of a miss", b"delete nosuch\r\n", {"delete_misses": 1}),
         counting("incr of a hit", b"incr k 1\r\n", {"incr_hits": 1}, stored("k", "1")),
@@ -48,7 +55,9 @@ def counting(name, commands, moved, before=b""):
         counting("gat of a hit", b"gat 0 k\r\n", {"cmd_touch": 1, "touch_hits": 1}, stored("k", "a")),
         counting("gat of a miss", b"gat 0 nosuch\r\n", {"cmd_touch": 1, "touch_misses": 1}),
         counting("flush_all", b"flush_all\r\n", {"cmd_flush": 1}),
-        counting("silent commands too", b"set k 0 0 1 noreply\r\na\r\ndelete k noreply\r\n", {"cmd_set": 1, "delete_hits": 1}),
+        counting(
+            "silent commands too", b"set k 0 0 1 noreply\r\na\r\ndelete k noreply\r\n", {"cmd_set": 1, "delete_hits": 1}
+        ),
         counting("errors of form", b"get\r\nnosuch\r\nset k 0 0 x\r\nincr k x\r\ntouch k x\r\n", {}),
     ],
 )

@@ -103,7 +103,9 @@ def test_storing(client, case):
 @table(
     Case("flags 0", b"set k 0 0 1\r\na\r\nget k\r\n", b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"),
     Case(
-        "the largest flags", b"set k 4294967295 0 1\r\na\r\nget k\r\n", b"STORED\r\nVALUE k 4294967295 1\r\na\r\nEND\r\n"
+        "the largest flags",
+        b"set k 4294967295 0 1\r\na\r\nget k\r\n",
+        b"STORED\r\nVALUE k 4294967295 1\r\na\r\nEND\r\n",
     ),
     Case(
         "flags beyond 32 bits lose the upper half",

@@ -91,7 +91,9 @@ class TestMemcachedTool:
         assert found["1"][1] == "96B" and found["1"][4] == "2"
         assert found["12"][1] == "1.2K" and found["12"][4] == "1"
 
-    @pytest.mark.parametrize("kind, name, value", [("stats", "limit_maxbytes", "67108864"), ("settings", "maxconns", "1024")])
+    @pytest.mark.parametrize(
+        "kind, name, value", [("stats", "limit_maxbytes", "67108864"), ("settings", "maxconns", "1024")]
+    )
     def test_stats_and_settings_are_listed(self, server, kind, name, value):
         rows = tool("memcached-tool", server.address, kind).stdout.decode().splitlines()
         assert [name, value] in [row.split() for row in rows]
