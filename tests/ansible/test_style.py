@@ -1,0 +1,78 @@
+"""Lint, syntax, and the agreement of what the role has, what it checks and what it tells."""
+
+import json
+import re
+import shutil
+
+import yaml
+from conftest import ANSIBLE, ROLE, tool
+
+SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+OPTIONS = SPECS["main"]["options"]
+DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+README = (ROLE / "README.md").read_text()
+
+
+def test_ansible_lint_passes_in_the_production_profile():
+    lint = tool("ansible-lint", "--nocolor")
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+    assert "Profile 'production' was required, and it passed" in lint.stderr + lint.stdout
+
+
+def test_ansible_lint_would_see_a_fault(tmp_path):
+    copy = shutil.copytree(ANSIBLE, tmp_path / "ansible")
+    service = copy / "roles" / "paircached" / "tasks" / "service.yml"
+    service.write_text(service.read_text().replace("ansible.builtin.systemd_service", "systemd"))
+    assert tool("ansible-lint", "--nocolor", "--project-dir", copy, copy).returncode != 0
+
+
+def test_yamllint_passes():
+    lint = tool("yamllint", "--strict", ".")
+    assert lint.returncode == 0, lint.stdout
+
+
+def test_the_playbook_and_the_example_inventory_are_understood():
+    syntax = tool("ansible-playbook", "--syntax-check", "site.yml")
+    assert syntax.returncode == 0, syntax.stdout + syntax.stderr
+    listing = tool("ansible-inventory", "--list")
+    assert len(json.loads(listing.stdout)["paircached"]["hosts"]) == 2
+
+
+def test_every_variable_has_a_default_and_a_specification():
+    assert sorted(DEFAULTS) == sorted(OPTIONS)
+
+
+def test_every_specification_has_the_value_of_the_default():
+    specified = {name: option.get("default") for name, option in OPTIONS.items()}
+    assert specified == DEFAULTS
+
+
+def test_every_entry_point_takes_the_same_variables():
+    for name, entry in SPECS.items():
+        assert entry["options"] == OPTIONS, name
+
+
+def test_the_readme_describes_every_variable_as_it_is_specified():
+    rows = re.findall(r"^\| `(paircached_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", README, re.M)
+    expected = []
+    for name, option in OPTIONS.items():
+        default = option.get("default")
+        shown = default if isinstance(default, str) and default else json.dumps(default)
+        choices = ", ".join(f"`{choice}`" for choice in option.get("choices", []))
+        expected.append((
+            name,
+            option["type"],
+            "" if default is None else f"`{shown}`",
+            option["description"] + (f" One of {choices}." if choices else ""),
+        ))
+    assert rows == expected
+
+
+def test_no_task_uses_a_variable_that_nobody_defines():
+    text = "".join(file.read_text() for file in ROLE.rglob("*") if file.is_file() and file.name != "README.md")
+    used = set(re.findall(r"(?<![\w.])paircached_\w+", text))
+    assert used - set(DEFAULTS) == set()
+    private = set(re.findall(r"\b__paircached_\w+", text))
+    defined = set(re.findall(r"^ *(__paircached_\w+):", text, re.M)) | set(
+        re.findall(r"register: (__paircached_\w+)", text))
+    assert private == defined
