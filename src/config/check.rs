@@ -22,6 +22,10 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
         }
         warn(settings, &udp.source, "-U: UDP is not served yet, TCP is");
     }
+    if settings.tcp_port.value == Port::Off && settings.unix_socket.value.is_none() {
+        let source = settings.tcp_port.source.clone();
+        warn(settings, &source, "-p 0 without -s: no client can connect");
+    }
     let protocol = settings.protocol.clone();
     if protocol.value == Protocol::Binary {
         warn(
@@ -32,9 +36,11 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     if settings.threads.value > MANY_THREADS {
         let source = settings.threads.source.clone();
-        let text = "WARNING: Setting a high number of worker threads is not recommended. \
-                    Set this value to the number of cores in your machine or less.";
-        warn(settings, &source, text);
+        let text = format!(
+            "-t {}: so many worker threads are not recommended; take the number of cores or less",
+            settings.threads.value
+        );
+        warn(settings, &source, &text);
     }
     let mut found = Vec::new();
     found.extend(item_size(settings));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::cli::{self, Flag, Words};
-use super::settings::{Settings, Source};
+use super::settings::{self, Settings, Source};
 use super::sysconfig::{self, Assignment};
 use super::value::Complaint;
 use super::{Action, Config, Exit, SourceFile, Sources, check, show, toml_file};
@@ -51,6 +51,14 @@ fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
     let words = cli::parse(&program, words).map_err(|complaint| command_line(&complaint))?;
     if let Some(text) = information(&words) {
         return Ok(Action::Print(text));
+    }
+    for flag in [Flag::Sysconfig, Flag::Config] {
+        if words
+            .values(flag)
+            .any(|path| path.is_empty() || path == "-")
+        {
+            return Err(command_line(&settings::empty(flag)));
+        }
     }
     let sources = Sources {
         sysconfig: sysconfig_files(&words),
@@ -156,9 +164,11 @@ fn read(
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound && file.optional => return None,
         Err(error) => {
-            faults.push(format!(
-                "{name}: cannot be read: {error}; make it readable, or name another file"
-            ));
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => "create it, or write -FILE for one that may be missing",
+                _ => "make it a readable file, or name another one",
+            };
+            faults.push(format!("{name}: cannot be read: {error}; {remedy}"));
             return None;
         }
     };

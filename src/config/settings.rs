@@ -294,8 +294,8 @@ fn path(flag: Flag, word: &OsStr) -> Checked<PathBuf> {
     }
 }
 
-/// With memcached's message where it has one for a value that is no number.
-fn empty(flag: Flag) -> Complaint {
+/// memcached would take it for 0.
+pub(super) fn empty(flag: Flag) -> Complaint {
     Complaint::new(
         64,
         format!("The value of {} is empty.", cli::name(flag)),

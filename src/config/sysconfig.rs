@@ -114,6 +114,10 @@ fn variable(text: &str) -> Option<&str> {
     fits.then_some(name)
 }
 
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
 #[derive(Default)]
 struct Value {
     text: String,
@@ -169,8 +173,8 @@ impl Reader<'_> {
     /// What follows the `=`, up to the end of its last line.
     fn value(&mut self) -> Result<Value, (usize, String)> {
         let mut value = Value::default();
-        let mut after_space = false;
-        self.skip(|c| c == ' ' || c == '\t');
+        let mut after_space = self.chars.peek().is_some_and(|&c| is_blank(c));
+        self.skip(is_blank);
         while let Some(&c) = self.chars.peek() {
             match c {
                 '\n' => break,
@@ -228,6 +232,136 @@ impl Reader<'_> {
                     value.push(c);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> String {
+        let parsed = parse(text);
+        assert!(parsed.faults.is_empty(), "{text:?}: {:?}", parsed.faults);
+        parsed
+            .assignments
+            .last()
+            .map(|last| last.value.clone())
+            .unwrap_or_default()
+    }
+
+    fn double(text: &str) -> String {
+        let escaped = |c: char| match c {
+            '"' | '\\' | '$' | '`' => format!("\\{c}"),
+            _ => String::from(c),
+        };
+        format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+    }
+
+    fn single(text: &str) -> String {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+
+    fn bare(text: &str) -> String {
+        text.chars()
+            .map(|c| {
+                if c == '\n' {
+                    String::from("'\n'")
+                } else {
+                    format!("\\{c}")
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn words_keep_what_is_quoted_and_lose_what_is_not() {
+        let words = |text: &str| split(text).unwrap();
+        assert_eq!(words("  -l\t127.0.0.1 -d\n"), ["-l", "127.0.0.1", "-d"]);
+        assert_eq!(
+            words(r#"-P '/a b' "c d"e f\ g '' \"#),
+            ["-P", "/a b", "c de", "f g", "", ""]
+        );
+        assert!(split("-P 'a").is_err());
+    }
+
+    #[test]
+    fn lines_are_counted_through_quotes_and_continuations() {
+        let parsed = parse("A='x\ny'\nB=\\\n\\\n1\n\nC=2\n");
+        let lines: Vec<_> = parsed
+            .assignments
+            .iter()
+            .map(|a| (&*a.name, a.line))
+            .collect();
+        assert_eq!(lines, [("A", 1), ("B", 3), ("C", 7)]);
+    }
+
+    /// Parts of a value, and how a shell may be shown them without expanding anything.
+    fn piece() -> impl Strategy<Value = String> {
+        let unquoted = [
+            "a", "=", "-", "x#", "\\ ", "\\\\", "\\'", "\\\"", "\\$", "\\#", "\\a", "\\\n",
+        ];
+        let quoted = [
+            "a", " ", "\\\\", "\\\"", "\\$", "\\`", "\\a", "\\'", "\\\n", "\n", "'", "#", ";",
+        ];
+        prop_oneof![
+            prop::sample::select(unquoted.to_vec()).prop_map(String::from),
+            prop::collection::vec(prop::sample::select(quoted.to_vec()), 0..6)
+                .prop_map(|parts| format!("\"{}\"", parts.concat())),
+            r#"'[a \\\\"$`#\n]{0,6}'"#,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in any::<String>()) {
+            let parsed = parse(&text);
+            let lines = 1 + text.matches('\n').count();
+            prop_assert!(parsed.assignments.iter().all(|a| (1..=lines).contains(&a.line)));
+            let _ = split(&text);
+        }
+
+        #[test]
+        fn no_text_of_special_characters_makes_the_parser_panic(
+            text in "[A-C= '\"\\\\#;\r\n\t$]{0,40}"
+        ) {
+            let _ = split(&text);
+            for assignment in parse(&text).assignments {
+                prop_assert!(variable(&assignment.name).is_some());
+            }
+        }
+
+        #[test]
+        fn a_quoted_value_comes_back(text in "[^\r\0]*") {
+            for quoted in [double(&text), single(&text), bare(&text)] {
+                prop_assert_eq!(value(&format!("X={quoted}")), text.clone());
+                prop_assert_eq!(value(&format!(" export X={quoted}  # X=1\n")), text.clone());
+            }
+        }
+
+        #[test]
+        fn quoted_words_come_back(words in prop::collection::vec("[^\r\0]*", 0..5)) {
+            let double = words.iter().map(|word| double(word)).collect::<Vec<_>>().join(" ");
+            let single = words.iter().map(|word| single(word)).collect::<Vec<_>>().join("\n");
+            prop_assert_eq!(split(&double).unwrap(), words.clone());
+            prop_assert_eq!(split(&single).unwrap(), words);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_shell_reads_the_same_value(pieces in prop::collection::vec(piece(), 0..6)) {
+            let line = format!("X={}\n", pieces.concat());
+            let script = format!("{line}printf %s \"$X\"\n");
+            let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
+            prop_assert!(output.status.success() && output.stderr.is_empty());
+            prop_assert_eq!(value(&line), String::from_utf8(output.stdout).unwrap());
         }
     }
 }

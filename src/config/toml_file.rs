@@ -44,6 +44,7 @@ pub(super) fn apply(text: &str, name: &Rc<str>, settings: &mut Settings) -> Vec<
         faults.push((line, format!("not TOML: {message}; see paircached.toml(5)")));
     }
     if !faults.is_empty() {
+        faults.sort_by_key(|(line, _)| *line);
         // What could be read of a broken file would only give rise to more complaints.
         return faults;
     }

@@ -41,7 +41,11 @@ impl Complaint {
 
     /// For the report on files: one line.
     pub(super) fn line(&self) -> String {
-        let what = self.what.trim_end_matches('.').replace('\n', " ");
+        let what = self
+            .what
+            .trim_start_matches("ERROR: ")
+            .trim_end_matches('.');
+        let what = what.replace("\n ", " ").replace('\n', ", ");
         format!("{what}; {}", self.remedy)
     }
 }
