@@ -12,11 +12,7 @@ use std::time::Duration;
 use paircached::config::{Action, Config, Exit, Peer, Port, load};
 
 fn words(words: &[&str]) -> Vec<OsString> {
-    ["paircached"]
-        .iter()
-        .chain(words)
-        .map(OsString::from)
-        .collect()
+    ["paircached"].iter().chain(words).map(OsString::from).collect()
 }
 
 /// Loads with `--sysconfig` and `--config` naming nothing, so that this machine's files don't count.
@@ -60,13 +56,9 @@ fn cases() -> Vec<PathBuf> {
 /// What the case prints, with paths relative to it; without the defaults, which case 01 has.
 fn outcome(case: &Path) -> String {
     let dir = case.to_str().unwrap();
-    let args = fs::read_to_string(case.join("args"))
-        .unwrap_or_default()
-        .replace("{dir}", dir);
-    let (sysconfig, toml) = (
-        format!("--sysconfig=-{dir}/sysconfig"),
-        format!("--config=-{dir}/toml"),
-    );
+    let args = fs::read_to_string(case.join("args")).unwrap_or_default().replace("{dir}", dir);
+    let (sysconfig, toml) =
+        (format!("--sysconfig=-{dir}/sysconfig"), format!("--config=-{dir}/toml"));
     let mut line = vec!["--check-config"];
     if !args.contains("--sysconfig") {
         line.push(&sysconfig);
@@ -82,10 +74,7 @@ fn outcome(case: &Path) -> String {
     };
     let all = dir.contains("/01-");
     let mut text = String::new();
-    for line in stdout
-        .lines()
-        .filter(|line| all || !line.ends_with("# default"))
-    {
+    for line in stdout.lines().filter(|line| all || !line.ends_with("# default")) {
         // The columns depend on lines that are left out.
         text += &match line.split_once("  # ") {
             Some((setting, source)) if !all => format!("{}  # {source}\n", setting.trim_end()),
@@ -96,8 +85,7 @@ fn outcome(case: &Path) -> String {
         text += &format!("stderr: {line}\n");
     }
     text += &format!("exit {code}\n");
-    text.replace(&format!("{dir}/"), "")
-        .replace(dir, "DIRECTORY")
+    text.replace(&format!("{dir}/"), "").replace(dir, "DIRECTORY")
 }
 
 #[test]
@@ -122,14 +110,8 @@ fn without_words_everything_is_memcacheds_default() {
     let config = run(&[]);
     assert_eq!(config.tcp_port, Port::Number(11211));
     assert_eq!(config.memory, 64 << 20);
-    assert_eq!(
-        (config.max_connections, config.threads, config.backlog),
-        (1024, 4, 1024)
-    );
-    assert_eq!(
-        (config.item_size_max, config.requests_per_event),
-        (1 << 20, 20)
-    );
+    assert_eq!((config.max_connections, config.threads, config.backlog), (1024, 4, 1024));
+    assert_eq!((config.item_size_max, config.requests_per_event), (1 << 20, 20));
     assert!(config.evictions && config.cas && config.flush_enabled && config.dump_enabled);
     assert!(!config.detach && !config.shutdown_command && config.replication.is_none());
     assert!(config.warnings.is_empty());
@@ -140,13 +122,7 @@ fn repcacheds_own_lines_make_a_pair() {
     let line = "-d -m 2048 -p 11211 -u root -c 2048 -x 172.18.200.106 -X 16000";
     let config = run(&line.split(' ').collect::<Vec<_>>());
     let replication = config.replication.unwrap();
-    assert_eq!(
-        replication.peer,
-        Peer {
-            host: "172.18.200.106".into(),
-            port: 16000
-        }
-    );
+    assert_eq!(replication.peer, Peer { host: "172.18.200.106".into(), port: 16000 });
     assert_eq!(replication.port, 16000);
     assert!(config.detach && config.repcached_flags && config.dump_enabled);
     assert_eq!((config.memory, config.max_connections), (2048 << 20, 2048));
@@ -162,9 +138,7 @@ fn a_peer_alone_is_reached_on_repcacheds_port() {
 
 #[test]
 fn listen_and_connect_port_may_differ() {
-    let replication = run(&["-x", "localhost", "-X", "16000:16001"])
-        .replication
-        .unwrap();
+    let replication = run(&["-x", "localhost", "-X", "16000:16001"]).replication.unwrap();
     assert_eq!((replication.port, replication.peer.port), (16000, 16001));
 }
 
@@ -173,44 +147,16 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
     let cases: &[(&[&str], &str, u8)] = &[
         (&["-p", "70000"], "ERROR: Invalid port number 70000.\n", 64),
         (&["-U", "70000"], "ERROR: Invalid port number 70000.\n", 64),
-        (
-            &["-c", "0"],
-            "Maximum connections must be greater than 0\n",
-            1,
-        ),
-        (
-            &["-c", "abc"],
-            "Maximum connections must be greater than 0\n",
-            1,
-        ),
-        (
-            &["-c", "3000000000"],
-            "Maximum connections must be greater than 0\n",
-            1,
-        ),
-        (
-            &["-t", "0"],
-            "Number of threads must be greater than 0\n",
-            1,
-        ),
-        (
-            &["-R", "-1"],
-            "Number of requests per event must be greater than 0\n",
-            1,
-        ),
+        (&["-c", "0"], "Maximum connections must be greater than 0\n", 1),
+        (&["-c", "abc"], "Maximum connections must be greater than 0\n", 1),
+        (&["-c", "3000000000"], "Maximum connections must be greater than 0\n", 1),
+        (&["-t", "0"], "Number of threads must be greater than 0\n", 1),
+        (&["-R", "-1"], "Number of requests per event must be greater than 0\n", 1),
         (&["-f", "1"], "Factor must be greater than 1\n", 1),
         (&["-f", "nan"], "Factor must be greater than 1\n", 1),
         (&["-n", "0"], "Chunk size must be greater than 0\n", 1),
-        (
-            &["-I", "10"],
-            "Item max size cannot be less than 1024 bytes.\n",
-            64,
-        ),
-        (
-            &["-I", "40m"],
-            "Cannot set item size limit higher than 1/2 of memory max.\n",
-            64,
-        ),
+        (&["-I", "10"], "Item max size cannot be less than 1024 bytes.\n", 64),
+        (&["-I", "40m"], "Cannot set item size limit higher than 1/2 of memory max.\n", 64),
         (
             &["-m", "9999", "-I", "2000m"],
             "Cannot set item size limit higher than a gigabyte.\n",
@@ -231,11 +177,7 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
             "Invalid value for binding protocol: foo\n -- should be one of auto, binary, or ascii\n",
             64,
         ),
-        (
-            &["-q"],
-            "paircached: invalid option -- 'q'\nIllegal argument \"?\"\n",
-            1,
-        ),
+        (&["-q"], "paircached: invalid option -- 'q'\nIllegal argument \"?\"\n", 1),
     ];
     for (line, stderr, code) in cases {
         assert_eq!(exit(line), (String::from(*stderr), *code), "{line:?}");
@@ -255,37 +197,17 @@ fn sizes_at_the_edge_are_accepted() {
 
 #[test]
 fn nonsense_memory_is_named_and_never_overflows() {
-    for text in [
-        "0",
-        "abc",
-        "-5",
-        "",
-        "17592186044416",
-        "99999999999999999999999",
-        "1.5",
-    ] {
+    for text in ["0", "abc", "-5", "", "17592186044416", "99999999999999999999999", "1.5"] {
         let (stderr, code) = exit(&["-m", text]);
         assert_eq!(code, 64, "{text}");
-        assert!(
-            stderr.contains("emory limit") || stderr.contains("-m is empty"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("emory limit") || stderr.contains("-m is empty"), "{stderr}");
     }
 }
 
 #[test]
 fn a_listen_address_that_cannot_be_one_is_refused() {
-    let list = [
-        "127.0.0.1:abc",
-        "300.1.1.1",
-        "a b",
-        "[::1",
-        "[::1]x",
-        "1:2:3",
-        "h:99999",
-        "tag[x]:h",
-        "",
-    ];
+    let list =
+        ["127.0.0.1:abc", "300.1.1.1", "a b", "[::1", "[::1]x", "1:2:3", "h:99999", "tag[x]:h", ""];
     for address in list {
         let (stderr, code) = exit(&["-l", address]);
         assert!(code == 71 || address.is_empty(), "{address}: {stderr}");
@@ -297,11 +219,7 @@ fn a_listen_address_that_cannot_be_one_is_refused() {
 fn a_file_needs_a_name() {
     for option in ["--config=", "--sysconfig=-"] {
         let exit = load(words(&[option])).unwrap_err();
-        assert_eq!(
-            (exit.code, exit.stderr.contains("is empty")),
-            (64, true),
-            "{option}"
-        );
+        assert_eq!((exit.code, exit.stderr.contains("is empty")), (64, true), "{option}");
     }
 }
 
@@ -311,19 +229,10 @@ fn help_version_and_licence_are_printed() {
     assert!(help.starts_with("paircached "), "{help}");
     assert!(help.contains("memcached 1.6.45") && help.contains("-p, --port=<num>"));
     // What upstream's tests and wrappers take for features this build would have.
-    for absent in [
-        "enable-ssl",
-        "sasl",
-        "ext_path",
-        "proxy_config",
-        "no_drop_privileges",
-    ] {
+    for absent in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
         assert!(!help.to_lowercase().contains(absent), "{absent}");
     }
-    let version = format!(
-        "paircached {} (memcached 1.6.45)\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let version = format!("paircached {} (memcached 1.6.45)\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(print(&["-V"]), version);
     assert!(print(&["-i"]).starts_with("MIT License"));
 }
@@ -351,16 +260,9 @@ fn reload_reads_the_same_files_again() {
     fs::write(&toml, "[log]\nlevel = \"debug\"\n").unwrap();
     let second = first.reload().unwrap();
     assert_eq!((first.memory, second.memory), (128 << 20, 256 << 20));
-    assert_eq!(
-        (second.threads, second.log.level),
-        (3, log::LevelFilter::Debug)
-    );
+    assert_eq!((second.threads, second.log.level), (3, log::LevelFilter::Debug));
     fs::write(&file, "CACHESIZE=none\n").unwrap();
     let exit = second.reload().unwrap_err();
     assert_eq!(exit.code, 78);
-    assert!(
-        exit.stderr.contains("sysconfig:1: CACHESIZE=\"none\""),
-        "{}",
-        exit.stderr
-    );
+    assert!(exit.stderr.contains("sysconfig:1: CACHESIZE=\"none\""), "{}", exit.stderr);
 }

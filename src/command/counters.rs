@@ -10,10 +10,7 @@ impl Counter {
     /// Adds `n`. Only the owning thread may call it: two plain accesses are a fraction of the cost
     /// of an atomic addition, which is felt at a million requests per second.
     pub fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The count.

@@ -33,13 +33,8 @@ pub struct Clock {
 impl Clock {
     /// A clock set by the system's.
     pub fn start() -> Clock {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Clock {
-            started: Instant::now(),
-            started_ms: unix.as_millis() as u64,
-        }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock { started: Instant::now(), started_ms: unix.as_millis() as u64 }
     }
 
     /// Now.
@@ -80,9 +75,7 @@ impl Cache {
             store,
             clock: Clock::start(),
             verbosity: AtomicU8::new(settings.verbosity),
-            workers: (0..settings.threads)
-                .map(|_| WorkerCounters::default())
-                .collect(),
+            workers: (0..settings.threads).map(|_| WorkerCounters::default()).collect(),
             connections: ConnectionCounters::default(),
             replication,
             reset: Mutex::new(WorkerTotals::default()),

@@ -76,8 +76,7 @@ impl Context<'_> {
         take: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
         self.worker.cmd_get.add(1);
-        self.touched(key, exptime)
-            .and_then(|entry| entry.item().map(take))
+        self.touched(key, exptime).and_then(|entry| entry.item().map(take))
     }
 
     pub(super) fn touch(&self, key: &[u8], exptime: i32) -> bool {
@@ -160,11 +159,7 @@ impl Context<'_> {
         };
         let same = self.cache.settings.cas && item.version().raw() == version;
         if let Some(stats) = entry.class_stats() {
-            let counter = if same {
-                &mut stats.cas_hits
-            } else {
-                &mut stats.cas_badval
-            };
+            let counter = if same { &mut stats.cas_hits } else { &mut stats.cas_badval };
             *counter += 1;
         }
         if same { Stored::Done } else { Stored::Exists }
@@ -182,11 +177,7 @@ impl Context<'_> {
             return Stored::TooLarge;
         }
         let old = item.value().to_vec();
-        let pieces = if verb == Verb::Append {
-            [&old, addition]
-        } else {
-            [addition, &old]
-        };
+        let pieces = if verb == Verb::Append { [&old, addition] } else { [addition, &old] };
         entry.put(flags, exptime, &pieces);
         Stored::Done
     }
@@ -197,29 +188,18 @@ impl Context<'_> {
             return Counted::OutOfMemory;
         };
         let Some(item) = entry.item() else {
-            let misses = if increment {
-                &self.worker.incr_misses
-            } else {
-                &self.worker.decr_misses
-            };
+            let misses =
+                if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
             misses.add(1);
             return Counted::NotFound;
         };
         let Some(old) = number(item.value()) else {
             return Counted::NotANumber;
         };
-        let new = if increment {
-            old.wrapping_add(delta)
-        } else {
-            old.saturating_sub(delta)
-        };
+        let new = if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) };
         let (flags, exptime, width) = (item.flags(), item.exptime(), item.value().len());
         if let Some(stats) = entry.class_stats() {
-            let counter = if increment {
-                &mut stats.incr_hits
-            } else {
-                &mut stats.decr_hits
-            };
+            let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
             *counter += 1;
         }
         // memcached overwrites the digits in place, so a shorter number keeps its old width.

@@ -68,15 +68,7 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
     }
     held(&store, &total, out);
     if cache.settings.repcached {
-        stat(
-            out,
-            "replication",
-            if cache.replication.is_some() {
-                "MASTER"
-            } else {
-                "NONE"
-            },
-        );
+        stat(out, "replication", if cache.replication.is_some() { "MASTER" } else { "NONE" });
         stat(out, "repcached_version", env!("CARGO_PKG_VERSION"));
     }
 }
@@ -87,11 +79,7 @@ fn process(cache: &Cache, out: &mut Output) {
     stat(out, "uptime", cache.clock.uptime());
     stat(out, "time", cache.clock.now().seconds());
     stat(out, "version", MEMCACHED_VERSION);
-    stat(
-        out,
-        "libevent",
-        concat!("none (paircached ", env!("CARGO_PKG_VERSION"), ")"),
-    );
+    stat(out, "libevent", concat!("none (paircached ", env!("CARGO_PKG_VERSION"), ")"));
     stat(out, "pointer_size", usize::BITS);
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
     let time = |time: Option<nix::sys::time::TimeVal>| {
@@ -100,32 +88,16 @@ fn process(cache: &Cache, out: &mut Output) {
             |time| format!("{}.{:06}", time.tv_sec(), time.tv_usec()),
         )
     };
-    stat(
-        out,
-        "rusage_user",
-        time(usage.map(|usage| usage.user_time())),
-    );
-    stat(
-        out,
-        "rusage_system",
-        time(usage.map(|usage| usage.system_time())),
-    );
+    stat(out, "rusage_user", time(usage.map(|usage| usage.user_time())));
+    stat(out, "rusage_system", time(usage.map(|usage| usage.system_time())));
 }
 
 fn connections(cache: &Cache, out: &mut Output) {
     let connections = &cache.connections;
     stat(out, "max_connections", cache.settings.max_connections);
     stat(out, "curr_connections", connections.current());
-    stat(
-        out,
-        "total_connections",
-        connections.total.load(Ordering::Relaxed),
-    );
-    stat(
-        out,
-        "rejected_connections",
-        connections.rejected.load(Ordering::Relaxed),
-    );
+    stat(out, "total_connections", connections.total.load(Ordering::Relaxed));
+    stat(out, "rejected_connections", connections.rejected.load(Ordering::Relaxed));
     stat(out, "connection_structures", connections.current());
     for name in [
         "response_obj_oom",
@@ -211,26 +183,15 @@ fn settings(cache: &Cache, out: &mut Output) {
     stat(out, "maxconns", settings.max_connections);
     stat(out, "tcpport", settings.tcp_port);
     stat(out, "udpport", 0);
-    stat(
-        out,
-        "inter",
-        settings.interfaces.as_deref().unwrap_or("NULL"),
-    );
+    stat(out, "inter", settings.interfaces.as_deref().unwrap_or("NULL"));
     stat(out, "verbosity", cache.verbosity.load(Ordering::Relaxed));
     stat(out, "oldest", 0);
     stat(out, "evictions", on_off(settings.evictions));
-    let socket = settings
-        .unix_socket
-        .as_deref()
-        .map(|path| path.display().to_string());
+    let socket = settings.unix_socket.as_deref().map(|path| path.display().to_string());
     stat(out, "domain_socket", socket.as_deref().unwrap_or("NULL"));
     stat(out, "umask", format_args!("{:o}", settings.unix_mask));
     stat(out, "shutdown_command", yes_no(settings.shutdown_command));
-    stat(
-        out,
-        "growth_factor",
-        format_args!("{:.2}", settings.growth_factor),
-    );
+    stat(out, "growth_factor", format_args!("{:.2}", settings.growth_factor));
     stat(out, "chunk_size", settings.chunk_size);
     stat(out, "num_threads", settings.threads);
     stat(out, "num_threads_per_udp", settings.threads);

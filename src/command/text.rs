@@ -44,11 +44,9 @@ pub fn execute<'a>(
         Request::TooLarge(store) => stored_reply(context.too_large(store.verb, store.key)),
         Request::Delete { key } if context.delete(key) => "DELETED",
         Request::Delete { .. } => "NOT_FOUND",
-        Request::Arithmetic {
-            key,
-            delta,
-            increment,
-        } => match context.arithmetic(key, delta, increment) {
+        Request::Arithmetic { key, delta, increment } => match context
+            .arithmetic(key, delta, increment)
+        {
             Counted::Value(number) => {
                 if !noreply {
                     out.push_number(number);
@@ -70,9 +68,7 @@ pub fn execute<'a>(
             return Outcome::Continue;
         }
         Request::Verbosity(level) => {
-            cache
-                .verbosity
-                .store(level.min(VERBOSITY_MAX) as u8, Ordering::Relaxed);
+            cache.verbosity.store(level.min(VERBOSITY_MAX) as u8, Ordering::Relaxed);
             "OK"
         }
         Request::Stats(args) => {
@@ -145,11 +141,7 @@ impl Context<'_> {
         out.push_number(item.value().len() as u64);
         if cas {
             out.push(b" ");
-            out.push_number(if self.cache.settings.cas {
-                item.version().raw()
-            } else {
-                0
-            });
+            out.push_number(if self.cache.settings.cas { item.version().raw() } else { 0 });
         }
         out.push(b"\r\n");
         match item.shared() {
@@ -160,11 +152,7 @@ impl Context<'_> {
     }
 
     fn write(&self, store: &Store<'_>) -> &'static str {
-        let value = Value {
-            flags: store.flags,
-            exptime: store.exptime,
-            bytes: store.value,
-        };
+        let value = Value { flags: store.flags, exptime: store.exptime, bytes: store.value };
         stored_reply(self.store(store.verb, store.key, &value))
     }
 

@@ -28,11 +28,7 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     let protocol = settings.protocol.clone();
     if protocol.value == Protocol::Binary {
-        warn(
-            settings,
-            &protocol.source,
-            "-B binary: the binary protocol is not served yet",
-        );
+        warn(settings, &protocol.source, "-B binary: the binary protocol is not served yet");
     }
     if settings.threads.value > MANY_THREADS {
         let source = settings.threads.source.clone();
@@ -68,11 +64,7 @@ fn later<'a>(first: &'a Source, second: &'a Source) -> &'a Source {
         Source::File(..) => 1,
         Source::CommandLine => 2,
     };
-    if rank(second) > rank(first) {
-        second
-    } else {
-        first
-    }
+    if rank(second) > rank(first) { second } else { first }
 }
 
 fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
@@ -84,11 +76,7 @@ fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
     } else if size > memory / 2 {
         let what = "Cannot set item size limit higher than 1/2 of memory max.".into();
         let source = later(source, &settings.memory.source);
-        (
-            source,
-            what,
-            "write a larger -m or CACHESIZE, or a smaller -I",
-        )
+        (source, what, "write a larger -m or CACHESIZE, or a smaller -I")
     } else if size > 1 << 30 {
         let what = "Cannot set item size limit higher than a gigabyte.".into();
         (source, what, "write a smaller -I")
@@ -119,10 +107,7 @@ fn replication(settings: &Settings) -> Option<(Source, Complaint)> {
         && (listen.iter().any(|address| same(address, host)) || (everywhere && is_loopback(host)));
     let clients = || match &settings.listen.value[..] {
         [] => vec![("*", settings.tcp_port.value)],
-        list => list
-            .iter()
-            .map(|one| (&*one.host, client_port(settings, one.port)))
-            .collect(),
+        list => list.iter().map(|one| (&*one.host, client_port(settings, one.port))).collect(),
     };
     let taken = settings.unix_socket.value.is_none()
         && clients().iter().any(|(client, port)| {
@@ -131,11 +116,7 @@ fn replication(settings: &Settings) -> Option<(Source, Complaint)> {
         });
     let (source, what, remedy) = if is_any(host) {
         let what = format!("Replication peer {host} is no address of a single host.");
-        (
-            &settings.peer.source,
-            what,
-            "write the address of the other node",
-        )
+        (&settings.peer.source, what, "write the address of the other node")
     } else if itself {
         let what = format!("Replication peer {host}:{dialled} is this node itself.");
         let source = later(&settings.peer.source, &settings.replication_listen.source);
@@ -157,17 +138,11 @@ fn client_port(settings: &Settings, own: Option<u16>) -> Port {
 }
 
 fn is_any(host: &str) -> bool {
-    host == "*"
-        || host
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_unspecified())
+    host == "*" || host.parse().is_ok_and(|address: IpAddr| address.is_unspecified())
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn same(one: &str, other: &str) -> bool {

@@ -62,13 +62,7 @@ const fn spec(
     value: Option<&'static str>,
     help: &'static str,
 ) -> Spec {
-    Spec {
-        flag,
-        short,
-        long,
-        value,
-        help,
-    }
+    Spec { flag, short, long, value, help }
 }
 
 /// In the order that `-h` lists them.
@@ -126,19 +120,14 @@ impl Words {
 
     /// All values of `flag`.
     pub(super) fn values(&self, flag: Flag) -> impl Iterator<Item = &OsStr> {
-        self.given
-            .iter()
-            .filter(move |(given, _)| *given == flag)
-            .map(|(_, value)| &**value)
+        self.given.iter().filter(move |(given, _)| *given == flag).map(|(_, value)| &**value)
     }
 }
 
 /// The option as a user would write it, such as `-p` or `--config`.
 pub(super) fn name(flag: Flag) -> String {
     match SPECS.iter().find(|spec| spec.flag == flag) {
-        Some(Spec {
-            short: Some(short), ..
-        }) => format!("-{short}"),
+        Some(Spec { short: Some(short), .. }) => format!("-{short}"),
         Some(spec) => format!("--{}", spec.long),
         None => String::new(),
     }
@@ -195,27 +184,16 @@ fn collect(matches: &ArgMatches) -> Words {
             }
             continue;
         }
-        let mut values: Vec<OsString> = matches
-            .get_many(spec.long)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let mut values: Vec<OsString> =
+            matches.get_many(spec.long).into_iter().flatten().cloned().collect();
         match spec.flag {
             Flag::Verbose if !values.is_empty() => values = vec![values.len().to_string().into()],
             Flag::Listen | Flag::Sysconfig => {}
             _ => drop(values.drain(..values.len().saturating_sub(1))),
         }
-        found
-            .given
-            .extend(values.into_iter().map(|value| (spec.flag, value)));
+        found.given.extend(values.into_iter().map(|value| (spec.flag, value)));
     }
-    found.leftover = matches
-        .get_many("words")
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
+    found.leftover = matches.get_many("words").into_iter().flatten().cloned().collect();
     found
 }
 
@@ -235,9 +213,7 @@ fn split_replication_port(words: &[OsString]) -> Vec<OsString> {
             continue;
         };
         let ports = if attached.is_empty() {
-            words
-                .next_if(|next| is_ports(next.as_bytes()))
-                .map(|next| next.as_bytes())
+            words.next_if(|next| is_ports(next.as_bytes())).map(|next| next.as_bytes())
         } else {
             Some(attached).filter(|attached| is_ports(attached))
         };
@@ -261,9 +237,7 @@ fn at_capital_x(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let (switches, attached) = (&word[..at], &word[at + 1..]);
     let is_switch = |byte: &u8| {
         let short = Some(char::from(*byte));
-        SPECS
-            .iter()
-            .any(|spec| spec.short == short && spec.value.is_none())
+        SPECS.iter().any(|spec| spec.short == short && spec.value.is_none())
     };
     let fits = switches.first() == Some(&b'-') && switches[1..].iter().all(is_switch);
     fits.then_some((switches, attached))
@@ -287,13 +261,8 @@ fn complain(program: &str, words: &[OsString], error: &clap::Error) -> Complaint
     // "--port <num>" or "--port=x" or "-q"
     let arg = context(ContextKind::InvalidArg);
     let arg = arg.split([' ', '=']).next().unwrap_or_default();
-    let last = words
-        .last()
-        .map(|word| word.to_string_lossy())
-        .unwrap_or_default();
-    let short = SPECS
-        .iter()
-        .find(|spec| spec.long == arg.trim_start_matches('-'));
+    let last = words.last().map(|word| word.to_string_lossy()).unwrap_or_default();
+    let short = SPECS.iter().find(|spec| spec.long == arg.trim_start_matches('-'));
     let what = match (error.kind(), short.and_then(|spec| spec.short)) {
         (ErrorKind::UnknownArgument, _) => unknown(arg),
         (ErrorKind::TooManyValues, _) => format!("option '{arg}' doesn't allow an argument"),
@@ -316,10 +285,7 @@ fn unknown(arg: &str) -> String {
         .collect();
     match candidates.len() {
         0 | 1 => format!("unrecognized option '{arg}'"),
-        _ => format!(
-            "option '{arg}' is ambiguous; possibilities: {}",
-            candidates.join(" ")
-        ),
+        _ => format!("option '{arg}' is ambiguous; possibilities: {}", candidates.join(" ")),
     }
 }
 
@@ -332,12 +298,8 @@ pub(super) fn help() -> String {
         super::MEMCACHED_VERSION
     );
     for spec in SPECS {
-        let short = spec
-            .short
-            .map_or(String::from("    "), |short| format!("-{short}, "));
-        let value = spec
-            .value
-            .map_or(String::new(), |value| format!("=<{value}>"));
+        let short = spec.short.map_or(String::from("    "), |short| format!("-{short}, "));
+        let value = spec.value.map_or(String::new(), |value| format!("=<{value}>"));
         let mut left = format!("{short}--{}{value}", spec.long);
         for line in spec.help.lines() {
             let gap = COLUMN.saturating_sub(left.len()).max(1);
@@ -358,11 +320,7 @@ mod tests {
 
     fn given(line: &str) -> Vec<(Flag, String)> {
         let parsed = parse("paircached", &words(line)).unwrap();
-        parsed
-            .given
-            .into_iter()
-            .map(|(f, v)| (f, v.into_string().unwrap()))
-            .collect()
+        parsed.given.into_iter().map(|(f, v)| (f, v.into_string().unwrap())).collect()
     }
 
     fn fault(line: &str) -> String {
@@ -384,14 +342,8 @@ mod tests {
 
     #[test]
     fn verbosity_is_counted_in_each_way_to_write_it() {
-        assert_eq!(
-            given("-vv -v --verbose --verb=x"),
-            [(Flag::Verbose, "5".into())]
-        );
-        assert_eq!(
-            given("-vvd"),
-            [(Flag::Daemon, String::new()), (Flag::Verbose, "2".into())]
-        );
+        assert_eq!(given("-vv -v --verbose --verb=x"), [(Flag::Verbose, "5".into())]);
+        assert_eq!(given("-vvd"), [(Flag::Daemon, String::new()), (Flag::Verbose, "2".into())]);
     }
 
     #[test]
@@ -427,14 +379,8 @@ mod tests {
         assert_eq!(fault("--bogus=1"), frame("unrecognized option '--bogus'"));
         assert_eq!(fault("-p"), frame("option requires an argument -- 'p'"));
         assert_eq!(fault("-dp"), frame("option requires an argument -- 'p'"));
-        assert_eq!(
-            fault("--port"),
-            frame("option '--port' requires an argument")
-        );
-        assert_eq!(
-            fault("--daemon=3"),
-            frame("option '--daemon' doesn't allow an argument")
-        );
+        assert_eq!(fault("--port"), frame("option '--port' requires an argument"));
+        assert_eq!(fault("--daemon=3"), frame("option '--daemon' doesn't allow an argument"));
         assert_eq!(
             fault("--li"),
             frame(

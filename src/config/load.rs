@@ -35,28 +35,19 @@ pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
     match load_from(&sources.argv, &sources.directory)? {
         Action::Run(config) => Ok(config),
         // Not reachable: the same words ran the daemon.
-        Action::Print(text) => Err(Exit {
-            stdout: text,
-            stderr: String::new(),
-            code: 0,
-        }),
+        Action::Print(text) => Err(Exit { stdout: text, stderr: String::new(), code: 0 }),
     }
 }
 
 fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
-    let program = argv
-        .first()
-        .map_or("paircached".into(), |word| word.to_string_lossy());
+    let program = argv.first().map_or("paircached".into(), |word| word.to_string_lossy());
     let words = argv.get(1..).unwrap_or_default();
     let words = cli::parse(&program, words).map_err(|complaint| command_line(&complaint))?;
     if let Some(text) = information(&words) {
         return Ok(Action::Print(text));
     }
     for flag in [Flag::Sysconfig, Flag::Config] {
-        if words
-            .values(flag)
-            .any(|path| path.is_empty() || path == "-")
-        {
+        if words.values(flag).any(|path| path.is_empty() || path == "-") {
             return Err(command_line(&settings::empty(flag)));
         }
     }
@@ -86,11 +77,7 @@ fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
     }
     if !faults.is_empty() {
         let stderr = faults.iter().map(|fault| format!("{fault}\n")).collect();
-        return Err(Exit {
-            stdout: String::new(),
-            stderr,
-            code: FAULTY,
-        });
+        return Err(Exit { stdout: String::new(), stderr, code: FAULTY });
     }
     if words.has(Flag::CheckConfig) {
         return Ok(Action::Print(show::show(&settings)));
@@ -112,11 +99,7 @@ fn information(words: &Words) -> Option<String> {
 }
 
 fn command_line(complaint: &Complaint) -> Exit {
-    Exit {
-        stdout: String::new(),
-        stderr: complaint.stderr(),
-        code: complaint.code,
-    }
+    Exit { stdout: String::new(), stderr: complaint.stderr(), code: complaint.code }
 }
 
 fn fault(path: &str, line: usize, what: &str) -> String {
@@ -124,10 +107,8 @@ fn fault(path: &str, line: usize, what: &str) -> String {
 }
 
 fn sysconfig_files(words: &Words) -> Vec<SourceFile> {
-    let files: Vec<SourceFile> = words
-        .values(Flag::Sysconfig)
-        .map(|word| source_file(Some(word), ""))
-        .collect();
+    let files: Vec<SourceFile> =
+        words.values(Flag::Sysconfig).map(|word| source_file(Some(word), "")).collect();
     match files.is_empty() {
         true => vec![source_file(None, SYSCONFIG)],
         false => files,
@@ -136,20 +117,11 @@ fn sysconfig_files(words: &Words) -> Vec<SourceFile> {
 
 fn source_file(word: Option<&OsStr>, default: &str) -> SourceFile {
     let Some(word) = word else {
-        return SourceFile {
-            path: PathBuf::from(default),
-            optional: true,
-        };
+        return SourceFile { path: PathBuf::from(default), optional: true };
     };
     match word.as_bytes().strip_prefix(b"-") {
-        Some(path) => SourceFile {
-            path: OsStr::from_bytes(path).into(),
-            optional: true,
-        },
-        None => SourceFile {
-            path: word.into(),
-            optional: false,
-        },
+        Some(path) => SourceFile { path: OsStr::from_bytes(path).into(), optional: true },
+        None => SourceFile { path: word.into(), optional: false },
     }
 }
 
@@ -177,11 +149,7 @@ fn read(
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
-            faults.push(fault(
-                &name,
-                line,
-                "not valid UTF-8; write the file in UTF-8",
-            ));
+            faults.push(fault(&name, line, "not valid UTF-8; write the file in UTF-8"));
             None
         }
     }
@@ -211,12 +179,7 @@ fn read_sysconfig(
         settings.warnings.push(fault(&name, line, &what));
     }
     // OPTIONS comes last in the unit's command line and wins, wherever it stands in the file.
-    let last = |name: &str| {
-        parsed
-            .assignments
-            .iter()
-            .rfind(|assignment| assignment.name == name)
-    };
+    let last = |name: &str| parsed.assignments.iter().rfind(|assignment| assignment.name == name);
     for (variable, flag) in [
         ("PORT", Flag::Port),
         ("USER", Flag::User),
@@ -230,27 +193,16 @@ fn read_sysconfig(
         let value = OsStr::new(assignment.value.trim());
         if let Err(complaint) = settings.apply(flag, value, &source) {
             let value = &assignment.value;
-            found.push((
-                assignment.line,
-                format!("{variable}={value:?}: {}", complaint.line()),
-            ));
+            found.push((assignment.line, format!("{variable}={value:?}: {}", complaint.line())));
         }
     }
     if let Some(options) = last("OPTIONS") {
         let source = Source::File(name.clone(), options.line);
         let wrong = apply_options(options, &source, settings);
-        found.extend(
-            wrong
-                .into_iter()
-                .map(|what| (options.line, format!("OPTIONS: {what}"))),
-        );
+        found.extend(wrong.into_iter().map(|what| (options.line, format!("OPTIONS: {what}"))));
     }
     found.sort_by_key(|(line, _)| *line);
-    faults.extend(
-        found
-            .into_iter()
-            .map(|(line, what)| fault(&name, line, &what)),
-    );
+    faults.extend(found.into_iter().map(|(line, what)| fault(&name, line, &what)));
 }
 
 fn apply_options(options: &Assignment, source: &Source, settings: &mut Settings) -> Vec<String> {
@@ -264,19 +216,12 @@ fn apply_options(options: &Assignment, source: &Source, settings: &mut Settings)
         Err(complaint) => return vec![complaint.line()],
     };
     let mut wrong = Vec::new();
-    for flag in [
-        Flag::Help,
-        Flag::License,
-        Flag::Version,
-        Flag::Sysconfig,
-        Flag::Config,
-        Flag::CheckConfig,
-    ] {
+    for flag in
+        [Flag::Help, Flag::License, Flag::Version, Flag::Sysconfig, Flag::Config, Flag::CheckConfig]
+    {
         if words.has(flag) {
             let name = cli::name(flag);
-            wrong.push(format!(
-                "{name} has no place in a file; give it on the command line"
-            ));
+            wrong.push(format!("{name} has no place in a file; give it on the command line"));
         }
     }
     for (flag, complaint) in settings.apply_words(&words, source) {

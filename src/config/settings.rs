@@ -38,10 +38,7 @@ pub(super) struct Set<T> {
 
 impl<T> Set<T> {
     fn new(value: T) -> Set<T> {
-        Set {
-            value,
-            source: Source::Default,
-        }
+        Set { value, source: Source::Default }
     }
 
     pub(super) fn put(&mut self, value: T, source: &Source) {
@@ -167,11 +164,7 @@ impl Settings {
             self.listen.put(listen, source);
         }
         if !words.leftover.is_empty() {
-            let words: Vec<_> = words
-                .leftover
-                .iter()
-                .map(|word| word.to_string_lossy())
-                .collect();
+            let words: Vec<_> = words.leftover.iter().map(|word| word.to_string_lossy()).collect();
             self.warnings.push(format!(
                 "{source}: words that belong to no option are ignored: {}",
                 words.join(" ")
@@ -228,12 +221,9 @@ impl Settings {
             }
             Flag::Requests => {
                 let message = "Number of requests per event must be greater than 0";
-                self.requests_per_event
-                    .put(value::positive(text, message)?, source);
+                self.requests_per_event.put(value::positive(text, message)?, source);
             }
-            Flag::Backlog => self
-                .backlog
-                .put(value::natural(text, "Listen backlog")?, source),
+            Flag::Backlog => self.backlog.put(value::natural(text, "Listen backlog")?, source),
             Flag::Protocol => self.protocol.put(value::protocol(text)?, source),
             Flag::ItemSize => self.item_size_max.put(value::item_size(text)?, source),
             Flag::Peer => {
@@ -268,10 +258,7 @@ impl Settings {
     /// The port dialled at the peer.
     pub(super) fn peer_port(&self) -> u16 {
         let own = self.peer.value.as_ref().and_then(|(_, port)| *port);
-        self.dial_port
-            .value
-            .or(own)
-            .unwrap_or(self.replication_port.value)
+        self.dial_port.value.or(own).unwrap_or(self.replication_port.value)
     }
 }
 

@@ -12,24 +12,11 @@ pub(super) fn show(settings: &Settings) -> String {
     let mut lines = Lines::default();
     memcached(settings, &mut lines);
     replication(settings, &mut lines);
-    lines.add(
-        "log.target",
-        name_of(&TARGETS, settings.log_target.value),
-        &settings.log_target,
-    );
+    lines.add("log.target", name_of(&TARGETS, settings.log_target.value), &settings.log_target);
     let facility = name_of(&FACILITIES, settings.log_facility.value);
     lines.add("log.facility", facility, &settings.log_facility);
-    lines.add(
-        "log.level",
-        name_of(&LEVELS, settings.log_level.value),
-        &settings.log_level,
-    );
-    let width = lines
-        .0
-        .iter()
-        .map(|(text, _)| text.len())
-        .max()
-        .unwrap_or_default();
+    lines.add("log.level", name_of(&LEVELS, settings.log_level.value), &settings.log_level);
+    let width = lines.0.iter().map(|(text, _)| text.len()).max().unwrap_or_default();
     let mut text = String::new();
     for (setting, source) in &lines.0 {
         text.push_str(&format!("{setting:width$}  # {source}\n"));
@@ -45,8 +32,7 @@ struct Lines(Vec<(String, Source)>);
 
 impl Lines {
     fn add<T>(&mut self, name: &str, value: impl Display, from: &Set<T>) {
-        self.0
-            .push((format!("{name} = {value}"), from.source.clone()));
+        self.0.push((format!("{name} = {value}"), from.source.clone()));
     }
 
     /// A setting that shows as it is kept.
@@ -56,59 +42,27 @@ impl Lines {
 }
 
 fn memcached(settings: &Settings, lines: &mut Lines) {
-    lines.add(
-        "tcp_port",
-        port(settings.tcp_port.value),
-        &settings.tcp_port,
-    );
-    lines.add(
-        "udp_port",
-        port(settings.udp_port.value),
-        &settings.udp_port,
-    );
+    lines.add("tcp_port", port(settings.tcp_port.value), &settings.tcp_port);
+    lines.add("udp_port", port(settings.udp_port.value), &settings.udp_port);
     lines.add("listen", listen(&settings.listen.value), &settings.listen);
-    lines.add(
-        "unix_socket",
-        path(&settings.unix_socket.value),
-        &settings.unix_socket,
-    );
-    lines.add(
-        "unix_mask",
-        format!("{:o}", settings.unix_mask.value),
-        &settings.unix_mask,
-    );
+    lines.add("unix_socket", path(&settings.unix_socket.value), &settings.unix_socket);
+    lines.add("unix_mask", format!("{:o}", settings.unix_mask.value), &settings.unix_mask);
     lines.plain("detach", &settings.detach);
     lines.plain("coredumps", &settings.coredumps);
-    lines.add(
-        "user",
-        settings.user.value.as_deref().unwrap_or("none"),
-        &settings.user,
-    );
+    lines.add("user", settings.user.value.as_deref().unwrap_or("none"), &settings.user);
     lines.add("memory", size(settings.memory.value), &settings.memory);
     lines.plain("evictions", &settings.evictions);
     lines.plain("max_connections", &settings.max_connections);
     lines.plain("lock_memory", &settings.lock_memory);
     lines.plain("verbosity", &settings.verbosity);
-    lines.add(
-        "pid_file",
-        path(&settings.pid_file.value),
-        &settings.pid_file,
-    );
+    lines.add("pid_file", path(&settings.pid_file.value), &settings.pid_file);
     lines.plain("growth_factor", &settings.growth_factor);
     lines.plain("chunk_size", &settings.chunk_size);
     lines.plain("threads", &settings.threads);
     lines.plain("requests_per_event", &settings.requests_per_event);
     lines.plain("backlog", &settings.backlog);
-    lines.add(
-        "protocol",
-        name_of(&PROTOCOLS, settings.protocol.value),
-        &settings.protocol,
-    );
-    lines.add(
-        "item_size_max",
-        size(settings.item_size_max.value),
-        &settings.item_size_max,
-    );
+    lines.add("protocol", name_of(&PROTOCOLS, settings.protocol.value), &settings.protocol);
+    lines.add("item_size_max", size(settings.item_size_max.value), &settings.item_size_max);
     lines.plain("cas", &settings.cas);
     lines.plain("flush_enabled", &settings.flush_enabled);
     lines.plain("shutdown_command", &settings.shutdown_command);
@@ -118,11 +72,7 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
 fn replication(settings: &Settings, lines: &mut Lines) {
     let peer = settings.peer.value.as_ref().map(|(host, _)| {
         let port = settings.peer_port();
-        if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        }
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     });
     let peer = peer.unwrap_or_else(|| String::from("none"));
     lines.add("replication.peer", peer, &settings.peer);
@@ -131,35 +81,15 @@ fn replication(settings: &Settings, lines: &mut Lines) {
         [] => String::from("any"),
         list => list.join(","),
     };
-    lines.add(
-        "replication.listen",
-        addresses,
-        &settings.replication_listen,
-    );
-    lines.add(
-        "replication.node",
-        name_of(&NODES, settings.node.value),
-        &settings.node,
-    );
+    lines.add("replication.listen", addresses, &settings.replication_listen);
+    lines.add("replication.node", name_of(&NODES, settings.node.value), &settings.node);
     lines.plain("replication.cluster", &settings.cluster);
     let tombstones = &settings.tombstone_memory;
-    lines.add(
-        "replication.tombstone_memory",
-        size(tombstones.value),
-        tombstones,
-    );
-    lines.add(
-        "replication.window",
-        size(settings.window.value),
-        &settings.window,
-    );
+    lines.add("replication.tombstone_memory", size(tombstones.value), tombstones);
+    lines.add("replication.window", size(settings.window.value), &settings.window);
     let (skew, drain) = (&settings.max_clock_skew, &settings.drain_timeout);
     lines.add("replication.max_clock_skew", skew.value.as_secs_f64(), skew);
-    lines.add(
-        "replication.drain_timeout",
-        drain.value.as_secs_f64(),
-        drain,
-    );
+    lines.add("replication.drain_timeout", drain.value.as_secs_f64(), drain);
 }
 
 fn port(port: Port) -> String {
@@ -183,8 +113,7 @@ fn listen(addresses: &[Listen]) -> String {
 }
 
 fn path(path: &Option<PathBuf>) -> String {
-    path.as_ref()
-        .map_or(String::from("none"), |path| path.display().to_string())
+    path.as_ref().map_or(String::from("none"), |path| path.display().to_string())
 }
 
 /// With the unit that leaves a whole number, so that it can be written back.

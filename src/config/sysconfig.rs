@@ -28,14 +28,8 @@ pub(super) struct Parsed {
 
 /// Reads a file.
 pub(super) fn parse(text: &str) -> Parsed {
-    let text = text
-        .strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .replace("\r\n", "\n");
-    let mut reader = Reader {
-        chars: text.chars().peekable(),
-        line: 1,
-    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
     let mut parsed = Parsed::default();
     loop {
         reader.skip(char::is_whitespace);
@@ -46,10 +40,9 @@ pub(super) fn parse(text: &str) -> Parsed {
             Some(_) => {
                 let name = reader.until(|c| c == '=' || c == '\n');
                 let Some(name) = variable(&name).filter(|_| reader.next_is('=')) else {
-                    parsed.warnings.push((
-                        line,
-                        String::from("neither comment nor NAME=value: ignored"),
-                    ));
+                    parsed
+                        .warnings
+                        .push((line, String::from("neither comment nor NAME=value: ignored")));
                     reader.skip(|c| c != '\n');
                     continue;
                 };
@@ -62,11 +55,7 @@ pub(super) fn parse(text: &str) -> Parsed {
                             );
                             parsed.warnings.push((line, text));
                         }
-                        parsed.assignments.push(Assignment {
-                            name,
-                            value: value.text,
-                            line,
-                        });
+                        parsed.assignments.push(Assignment { name, value: value.text, line });
                     }
                     Err((line, what)) => parsed.faults.push((line, format!("{name}: {what}"))),
                 }
@@ -75,19 +64,14 @@ pub(super) fn parse(text: &str) -> Parsed {
     }
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        parsed
-            .faults
-            .push((line, String::from("a NUL byte; remove it")));
+        parsed.faults.push((line, String::from("a NUL byte; remove it")));
     }
     parsed
 }
 
 /// Splits the value of `OPTIONS` into words, like a shell that expands nothing.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
-    let mut reader = Reader {
-        chars: text.chars().peekable(),
-        line: 1,
-    };
+    let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
     let mut words = Vec::new();
     loop {
         reader.skip(char::is_whitespace);
@@ -247,11 +231,7 @@ mod tests {
     fn value(text: &str) -> String {
         let parsed = parse(text);
         assert!(parsed.faults.is_empty(), "{text:?}: {:?}", parsed.faults);
-        parsed
-            .assignments
-            .last()
-            .map(|last| last.value.clone())
-            .unwrap_or_default()
+        parsed.assignments.last().map(|last| last.value.clone()).unwrap_or_default()
     }
 
     fn double(text: &str) -> String {
@@ -268,13 +248,7 @@ mod tests {
 
     fn bare(text: &str) -> String {
         text.chars()
-            .map(|c| {
-                if c == '\n' {
-                    String::from("'\n'")
-                } else {
-                    format!("\\{c}")
-                }
-            })
+            .map(|c| if c == '\n' { String::from("'\n'") } else { format!("\\{c}") })
             .collect()
     }
 
@@ -282,32 +256,23 @@ mod tests {
     fn words_keep_what_is_quoted_and_lose_what_is_not() {
         let words = |text: &str| split(text).unwrap();
         assert_eq!(words("  -l\t127.0.0.1 -d\n"), ["-l", "127.0.0.1", "-d"]);
-        assert_eq!(
-            words(r#"-P '/a b' "c d"e f\ g '' \"#),
-            ["-P", "/a b", "c de", "f g", "", ""]
-        );
+        assert_eq!(words(r#"-P '/a b' "c d"e f\ g '' \"#), ["-P", "/a b", "c de", "f g", "", ""]);
         assert!(split("-P 'a").is_err());
     }
 
     #[test]
     fn lines_are_counted_through_quotes_and_continuations() {
         let parsed = parse("A='x\ny'\nB=\\\n\\\n1\n\nC=2\n");
-        let lines: Vec<_> = parsed
-            .assignments
-            .iter()
-            .map(|a| (&*a.name, a.line))
-            .collect();
+        let lines: Vec<_> = parsed.assignments.iter().map(|a| (&*a.name, a.line)).collect();
         assert_eq!(lines, [("A", 1), ("B", 3), ("C", 7)]);
     }
 
     /// Parts of a value, and how a shell may be shown them without expanding anything.
     fn piece() -> impl Strategy<Value = String> {
-        let unquoted = [
-            "a", "=", "-", "x#", "\\ ", "\\\\", "\\'", "\\\"", "\\$", "\\#", "\\a", "\\\n",
-        ];
-        let quoted = [
-            "a", " ", "\\\\", "\\\"", "\\$", "\\`", "\\a", "\\'", "\\\n", "\n", "'", "#", ";",
-        ];
+        let unquoted =
+            ["a", "=", "-", "x#", "\\ ", "\\\\", "\\'", "\\\"", "\\$", "\\#", "\\a", "\\\n"];
+        let quoted =
+            ["a", " ", "\\\\", "\\\"", "\\$", "\\`", "\\a", "\\'", "\\\n", "\n", "'", "#", ";"];
         prop_oneof![
             prop::sample::select(unquoted.to_vec()).prop_map(String::from),
             prop::collection::vec(prop::sample::select(quoted.to_vec()), 0..6)

@@ -31,10 +31,7 @@ const SECTIONS: [(&str, &[&str]); 2] = [
 /// Takes the file's settings over; returns its faults, by line.
 pub(super) fn apply(text: &str, name: &Rc<str>, settings: &mut Settings) -> Vec<(usize, String)> {
     let line_of = |at: usize| {
-        1 + text.as_bytes()[..at.min(text.len())]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count()
+        1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&b| b == b'\n').count()
     };
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut faults: Vec<(usize, String)> = Vec::new();
@@ -103,29 +100,20 @@ fn set(
             let fits =
                 (1..=64).contains(&cluster.len()) && cluster.bytes().all(|b| b.is_ascii_graphic());
             if !fits {
-                return Err(wrong(
-                    value,
-                    "write 1 to 64 letters, digits or signs, no spaces",
-                ));
+                return Err(wrong(value, "write 1 to 64 letters, digits or signs, no spaces"));
             }
             settings.cluster.put(String::from(cluster), source);
         }
         ("replication", "tombstone_memory") => settings.tombstone_memory.put(size(value)?, source),
         ("replication", "window") => settings.window.put(size(value)?, source),
         ("replication", "max_clock_skew") => {
-            settings
-                .max_clock_skew
-                .put(seconds(value, 0.1, 86_400.0)?, source);
+            settings.max_clock_skew.put(seconds(value, 0.1, 86_400.0)?, source);
         }
         ("replication", "drain_timeout") => {
-            settings
-                .drain_timeout
-                .put(seconds(value, 0.0, 3600.0)?, source);
+            settings.drain_timeout.put(seconds(value, 0.0, 3600.0)?, source);
         }
         ("log", "target") => settings.log_target.put(named(&TARGETS, value)?, source),
-        ("log", "facility") => settings
-            .log_facility
-            .put(named(&FACILITIES, value)?, source),
+        ("log", "facility") => settings.log_facility.put(named(&FACILITIES, value)?, source),
         ("log", "level") => settings.log_level.put(named(&LEVELS, value)?, source),
         _ => {}
     }
@@ -145,9 +133,7 @@ fn wrong(value: &DeValue<'_>, remedy: &str) -> String {
 }
 
 fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
-    value
-        .as_str()
-        .ok_or_else(|| wrong(value, "write text in quotes"))
+    value.as_str().ok_or_else(|| wrong(value, "write text in quotes"))
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
@@ -177,10 +163,7 @@ fn seconds(value: &DeValue<'_>, least: f64, most: f64) -> Result<Duration, Strin
     };
     match number.filter(|number: &f64| (least..=most).contains(number)) {
         Some(number) => Ok(Duration::from_secs_f64(number)),
-        None => Err(wrong(
-            value,
-            &format!("write seconds, from {least} to {most}"),
-        )),
+        None => Err(wrong(value, &format!("write seconds, from {least} to {most}"))),
     }
 }
 
@@ -188,12 +171,8 @@ fn seconds(value: &DeValue<'_>, least: f64, most: f64) -> Result<Duration, Strin
 fn addresses(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let one = |value: &DeValue<'_>| {
         let address = value.as_str().and_then(value::address);
-        address.ok_or_else(|| {
-            wrong(
-                value,
-                "write addresses without a port, such as [\"192.0.2.1\"]",
-            )
-        })
+        address
+            .ok_or_else(|| wrong(value, "write addresses without a port, such as [\"192.0.2.1\"]"))
     };
     match value.as_array() {
         Some(list) => list.iter().map(|value| one(value.get_ref())).collect(),
@@ -204,17 +183,13 @@ fn addresses(value: &DeValue<'_>) -> Result<Vec<String>, String> {
 fn unknown_section(name: &str, content: &Spanned<DeValue<'_>>) -> String {
     let names: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
     if content.get_ref().is_table() {
-        return format!(
-            "unknown section [{name}]; {}",
-            advice(name, &names, "sections")
-        );
+        return format!("unknown section [{name}]; {}", advice(name, &names, "sections"));
     }
     match home(name) {
         Some(section) => format!("{name} stands in no section; put it below [{section}]"),
-        None => format!(
-            "unknown key {name} outside a section; {}",
-            advice(name, &names, "sections")
-        ),
+        None => {
+            format!("unknown key {name} outside a section; {}", advice(name, &names, "sections"))
+        }
     }
 }
 
@@ -227,10 +202,7 @@ fn unknown_key(section: &str, key: &str, keys: &[&str]) -> String {
 
 /// The section that knows `key`.
 fn home(key: &str) -> Option<&'static str> {
-    SECTIONS
-        .iter()
-        .find(|(_, keys)| keys.contains(&key))
-        .map(|(section, _)| *section)
+    SECTIONS.iter().find(|(_, keys)| keys.contains(&key)).map(|(section, _)| *section)
 }
 
 /// The nearest name, or all of them when none is near.

@@ -17,12 +17,7 @@ pub(super) struct Complaint {
 
 impl Complaint {
     pub(super) fn new(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Complaint {
-        Complaint {
-            code,
-            what: what.into(),
-            remedy: remedy.into(),
-            frame: None,
-        }
+        Complaint { code, what: what.into(), remedy: remedy.into(), frame: None }
     }
 
     /// As getopt words it: the program's name in front, and memcached's own line after it.
@@ -41,10 +36,7 @@ impl Complaint {
 
     /// For the report on files: one line.
     pub(super) fn line(&self) -> String {
-        let what = self
-            .what
-            .trim_start_matches("ERROR: ")
-            .trim_end_matches('.');
+        let what = self.what.trim_start_matches("ERROR: ").trim_end_matches('.');
         let what = what.replace("\n ", " ").replace('\n', ", ");
         format!("{what}; {}", self.remedy)
     }
@@ -220,18 +212,15 @@ fn listen_one(entry: &str, list: &str) -> Checked<Listen> {
     };
     for special in ["proto[", "tag[", "tag_", "notls:", "btls:", "mtls:"] {
         if entry.starts_with(special) {
-            return Err(wrong(format!(
-                "'{special}' of -l is not supported: \"{entry}\""
-            )));
+            return Err(wrong(format!("'{special}' of -l is not supported: \"{entry}\"")));
         }
     }
     let (host, port) =
         host_and_port(entry).ok_or_else(|| wrong(format!("Invalid address: \"{entry}\"")))?;
     let port = match port {
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| wrong(format!("Invalid port number: \"{text}\"")))?,
-        ),
+        Some(text) => {
+            Some(text.parse().map_err(|_| wrong(format!("Invalid port number: \"{text}\"")))?)
+        }
         None => None,
     };
     Ok(Listen { host, port })
@@ -281,9 +270,7 @@ fn host_and_port(text: &str) -> Option<(String, Option<&str>)> {
         }
     };
     let allowed = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
-    let numeric = host
-        .split('.')
-        .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let numeric = host.split('.').all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
     let bad_v4 =
         numeric && host.split('.').count() == 4 && host.parse::<std::net::Ipv4Addr>().is_err();
     let fits = host == "*" || (!host.is_empty() && host.chars().all(allowed) && !bad_v4);
@@ -309,29 +296,17 @@ pub(super) fn one_of<T: Copy>(names: &[(&str, T)], text: &str) -> Result<T, Stri
 
 /// The name of `value` in a list of names.
 pub(super) fn name_of<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
-    names
-        .iter()
-        .find(|(_, named)| *named == value)
-        .map_or("", |(name, _)| name)
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
 }
 
-pub(super) static PROTOCOLS: [(&str, Protocol); 3] = [
-    ("auto", Protocol::Auto),
-    ("ascii", Protocol::Ascii),
-    ("binary", Protocol::Binary),
-];
+pub(super) static PROTOCOLS: [(&str, Protocol); 3] =
+    [("auto", Protocol::Auto), ("ascii", Protocol::Ascii), ("binary", Protocol::Binary)];
 
-pub(super) static NODES: [(&str, NodeName); 3] = [
-    ("auto", NodeName::Auto),
-    ("a", NodeName::A),
-    ("b", NodeName::B),
-];
+pub(super) static NODES: [(&str, NodeName); 3] =
+    [("auto", NodeName::Auto), ("a", NodeName::A), ("b", NodeName::B)];
 
-pub(super) static TARGETS: [(&str, LogTarget); 3] = [
-    ("auto", LogTarget::Auto),
-    ("stderr", LogTarget::Stderr),
-    ("syslog", LogTarget::Syslog),
-];
+pub(super) static TARGETS: [(&str, LogTarget); 3] =
+    [("auto", LogTarget::Auto), ("stderr", LogTarget::Stderr), ("syslog", LogTarget::Syslog)];
 
 pub(super) static LEVELS: [(&str, log::LevelFilter); 4] = [
     ("error", log::LevelFilter::Error),

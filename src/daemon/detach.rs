@@ -41,10 +41,7 @@ pub(super) fn detach(keep_output: bool, keep_directory: bool) -> Result<Detached
     if !keep_directory {
         std::env::set_current_dir("/").map_err(|error| failed("chdir", error))?;
     }
-    Ok(Detached {
-        ready: childs.into(),
-        keep_output,
-    })
+    Ok(Detached { ready: childs.into(), keep_output })
 }
 
 impl Detached {

@@ -21,9 +21,6 @@ pub(super) struct Fatal {
 impl Fatal {
     /// The system refused something.
     pub(super) fn os(message: impl Into<String>) -> Fatal {
-        Fatal {
-            message: message.into(),
-            code: OS_ERROR,
-        }
+        Fatal { message: message.into(), code: OS_ERROR }
     }
 }

@@ -21,11 +21,8 @@ pub(super) fn raise_open_files(connections: u32) -> u32 {
         return connections;
     }
     let granted = hard.min(wanted);
-    let granted = if setrlimit(Resource::RLIMIT_NOFILE, granted, hard).is_ok() {
-        granted
-    } else {
-        soft
-    };
+    let granted =
+        if setrlimit(Resource::RLIMIT_NOFILE, granted, hard).is_ok() { granted } else { soft };
     let served = u32::try_from(granted.saturating_sub(OTHER_FILES))
         .unwrap_or(connections)
         .clamp(1, connections);
@@ -42,13 +39,11 @@ pub(super) fn raise_open_files(connections: u32) -> u32 {
 pub(super) fn allow_core_dumps() -> Result<(), Fatal> {
     let hard = getrlimit(Resource::RLIMIT_CORE).map_or(0, |(_, hard)| hard);
     setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY)
-        .or_else(|error| {
-            if hard == 0 {
-                Err(error)
-            } else {
-                setrlimit(Resource::RLIMIT_CORE, hard, hard)
-            }
-        })
+        .or_else(
+            |error| {
+                if hard == 0 { Err(error) } else { setrlimit(Resource::RLIMIT_CORE, hard, hard) }
+            },
+        )
         .map_err(|_| Fatal::os("failed to ensure corefile creation"))
 }
 

@@ -23,12 +23,7 @@ impl log::Log for Stderr {
         let _ = if self.journal {
             writeln!(stderr, "<{}>{}", priority(record.level()), record.args())
         } else {
-            writeln!(
-                stderr,
-                "{} {}",
-                record.level().as_str().to_ascii_lowercase(),
-                record.args()
-            )
+            writeln!(stderr, "{} {}", record.level().as_str().to_ascii_lowercase(), record.args())
         };
     }
 
@@ -81,9 +76,7 @@ pub(super) fn start(config: &Log, detached: bool, verbosity: u8) {
 }
 
 fn start_stderr(syslog_error: Option<&str>) {
-    let _ = log::set_boxed_logger(Box::new(Stderr {
-        journal: stderr_is_journal(),
-    }));
+    let _ = log::set_boxed_logger(Box::new(Stderr { journal: stderr_is_journal() }));
     if let Some(error) = syslog_error {
         log::warn!("event=syslog_missing error=\"{error}\" log=stderr");
     }
@@ -91,11 +84,7 @@ fn start_stderr(syslog_error: Option<&str>) {
 
 /// Sets how much is logged; `-vv` shows connections too.
 pub(super) fn set_level(config: &Log, verbosity: u8) {
-    let level = if verbosity >= 2 {
-        config.level.max(LevelFilter::Debug)
-    } else {
-        config.level
-    };
+    let level = if verbosity >= 2 { config.level.max(LevelFilter::Debug) } else { config.level };
     log::set_max_level(level);
 }
 

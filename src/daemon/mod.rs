@@ -86,18 +86,13 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     privileges::drop_to(user.as_ref(), config.coredumps)?;
     // As memcached's, the socket and the pid file belong to the user it runs as.
     if let Some(path) = &config.unix_socket {
-        listeners
-            .add_unix(path, config.unix_mask)
-            .map_err(|error| Fatal::os(error.to_string()))?;
+        listeners.add_unix(path, config.unix_mask).map_err(|error| Fatal::os(error.to_string()))?;
     }
     if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE) {
         let file = Path::new(&file);
         let written = listeners.write_port_file(file);
         written.map_err(|error| {
-            Fatal::os(format!(
-                "failed to write the ports to {}: {error}",
-                file.display()
-            ))
+            Fatal::os(format!("failed to write the ports to {}: {error}", file.display()))
         })?;
     }
     if config.lock_memory {
@@ -107,20 +102,11 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         && let Err(error) = pid_file::write(path)
     {
         let message = format!("could not write the pid file {}: {error}", path.display());
-        return Err(Fatal {
-            message,
-            code: FAILURE,
-        });
+        return Err(Fatal { message, code: FAILURE });
     }
     let (cache, link) = build(&config, &listeners);
     let link = link.map(|link| (link, peers));
-    Ok(Ready {
-        config,
-        cache,
-        listeners,
-        link,
-        detached,
-    })
+    Ok(Ready { config, cache, listeners, link, detached })
 }
 
 fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
@@ -133,20 +119,12 @@ fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal>
     let fatal = |error: BindError| Fatal::os(error.to_string());
     if config.listen.is_empty() {
         let bound = listeners.add_tcp("*", default, config.backlog);
-        return bound.map_err(|error| {
-            fatal(BindError::Port {
-                port: default,
-                error,
-            })
-        });
+        return bound.map_err(|error| fatal(BindError::Port { port: default, error }));
     }
     for listen in &config.listen {
         let bound = listeners.add_tcp(&listen.host, listen.port.unwrap_or(default), config.backlog);
         bound.map_err(|error| {
-            fatal(BindError::Interfaces {
-                interfaces: interfaces(config),
-                error,
-            })
+            fatal(BindError::Interfaces { interfaces: interfaces(config), error })
         })?;
     }
     Ok(())
@@ -166,18 +144,12 @@ fn bind_peer(config: &Config) -> Result<Vec<std::net::TcpListener>, Fatal> {
         return Ok(Vec::new());
     };
     let any = ["*".to_owned()];
-    let hosts = if replication.listen.is_empty() {
-        &any[..]
-    } else {
-        &replication.listen
-    };
+    let hosts = if replication.listen.is_empty() { &any[..] } else { &replication.listen };
     let mut listeners = Vec::new();
     for host in hosts {
         let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
             let port = replication.port;
-            Fatal::os(format!(
-                "failed to listen for the peer on {host} port {port}: {error}"
-            ))
+            Fatal::os(format!("failed to listen for the peer on {host} port {port}: {error}"))
         })?;
         listeners.extend(bound);
     }
@@ -197,11 +169,8 @@ fn build(config: &Config, listeners: &Listeners) -> (Arc<Cache>, Option<Link>) {
     }));
     let status = replication.map(|replication| {
         let (host, port) = (&replication.peer.host, replication.peer.port);
-        let peer = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let peer =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Arc::new(Status::new(peer))
     });
     let settings = Settings {

@@ -11,10 +11,7 @@ use nix::unistd::{Uid, User, geteuid, getuid, setgid, setgroups, setuid};
 pub(super) fn target(user: Option<&str>) -> Result<Option<User>, Fatal> {
     if !geteuid().is_root() && !getuid().is_root() {
         if let Some(user) = user
-            && User::from_uid(geteuid())
-                .ok()
-                .flatten()
-                .is_none_or(|own| own.name != user)
+            && User::from_uid(geteuid()).ok().flatten().is_none_or(|own| own.name != user)
         {
             log::warn!(
                 "event=user_ignored user={user} reason=\"only root can become another user\""
@@ -55,10 +52,7 @@ pub(super) fn drop_to(target: Option<&User>, coredumps: bool) -> Result<(), Fata
 
 fn become_user(user: &User) -> Result<(), Fatal> {
     let failed = |what: &str, error: Errno| {
-        let message = format!(
-            "failed to assume identity of user {}: {what}: {error}",
-            user.name
-        );
+        let message = format!("failed to assume identity of user {}: {what}: {error}", user.name);
         Fatal::os(message)
     };
     match setgroups(&[]) {
@@ -69,10 +63,7 @@ fn become_user(user: &User) -> Result<(), Fatal> {
     setgid(user.gid).map_err(|error| failed("setgid", error))?;
     setuid(user.uid).map_err(|error| failed("setuid", error))?;
     if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
-        let message = format!(
-            "user {} could become root again; refusing to run",
-            user.name
-        );
+        let message = format!("user {} could become root again; refusing to run", user.name);
         return Err(Fatal::os(message));
     }
     Ok(())

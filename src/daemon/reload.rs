@@ -20,21 +20,13 @@ pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
     };
     if new.memory != config.memory {
         cache.store.set_memory_limit(new.memory);
-        log::info!(
-            "event=reload setting=memory from={} to={}",
-            config.memory,
-            new.memory
-        );
+        log::info!("event=reload setting=memory from={} to={}", config.memory, new.memory);
         config.memory = new.memory;
     }
     if new.verbosity != config.verbosity || new.log.level != config.log.level {
         cache.verbosity.store(new.verbosity, Ordering::Relaxed);
         logging::set_level(&new.log, new.verbosity);
-        log::info!(
-            "event=reload setting=log level={} verbosity={}",
-            new.log.level,
-            new.verbosity
-        );
+        log::info!("event=reload setting=log level={} verbosity={}", new.log.level, new.verbosity);
         config.verbosity = new.verbosity;
         config.log.level = new.log.level;
     }
@@ -51,36 +43,21 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = [
         ("port", old.tcp_port != new.tcp_port),
         ("listen", old.listen != new.listen),
-        (
-            "unix_socket",
-            old.unix_socket != new.unix_socket || old.unix_mask != new.unix_mask,
-        ),
+        ("unix_socket", old.unix_socket != new.unix_socket || old.unix_mask != new.unix_mask),
         ("user", old.user != new.user),
         ("evictions", old.evictions != new.evictions),
         ("threads", old.threads != new.threads),
         ("item_size_max", old.item_size_max != new.item_size_max),
-        (
-            "requests_per_event",
-            old.requests_per_event != new.requests_per_event,
-        ),
+        ("requests_per_event", old.requests_per_event != new.requests_per_event),
         ("backlog", old.backlog != new.backlog),
         ("cas", old.cas != new.cas),
         ("flush_enabled", old.flush_enabled != new.flush_enabled),
-        (
-            "shutdown_command",
-            old.shutdown_command != new.shutdown_command,
-        ),
+        ("shutdown_command", old.shutdown_command != new.shutdown_command),
         ("dump_enabled", old.dump_enabled != new.dump_enabled),
         ("replication", old.replication != new.replication),
-        (
-            "log.target",
-            old.log.target != new.log.target || old.log.facility != new.log.facility,
-        ),
+        ("log.target", old.log.target != new.log.target || old.log.facility != new.log.facility),
         // The limit that the system granted at the start may be below what was asked for.
         ("max_connections", old.max_connections < new.max_connections),
     ];
-    differs
-        .into_iter()
-        .filter_map(|(name, differs)| differs.then_some(name))
-        .collect()
+    differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

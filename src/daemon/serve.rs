@@ -22,9 +22,7 @@ const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// Serves until a signal or a client ends it.
 pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Fatal::os(format!("failed to start the control thread: {error}")))?;
     runtime
@@ -33,13 +31,7 @@ pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
 }
 
 async fn run(ready: Ready) -> io::Result<()> {
-    let Ready {
-        mut config,
-        cache,
-        listeners,
-        link,
-        detached,
-    } = ready;
+    let Ready { mut config, cache, listeners, link, detached } = ready;
     let mut signals = Signals::new()?;
     let (requests, mut asked) = mpsc::channel(1);
     let (workers, threads) = Workers::start(&cache, &requests)?;
@@ -156,10 +148,7 @@ impl Watchdog {
 
     fn check(&mut self, workers: &worker::Workers) {
         let pulses = workers.pulses();
-        let stuck = pulses
-            .iter()
-            .zip(&self.pulses)
-            .position(|(now, before)| now == before);
+        let stuck = pulses.iter().zip(&self.pulses).position(|(now, before)| now == before);
         match stuck {
             // The first look comes at once, before any worker can have moved.
             Some(worker) if self.pulses[worker] != 0 => {

@@ -8,11 +8,7 @@ pub fn parse_u64(token: &[u8]) -> Option<u64> {
     }
     digits.iter().try_fold(0u64, |sum, &byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            None
-        } else {
-            sum.checked_mul(10)?.checked_add(u64::from(digit))
-        }
+        if digit > 9 { None } else { sum.checked_mul(10)?.checked_add(u64::from(digit)) }
     })
 }
 
@@ -49,17 +45,7 @@ mod tests {
         assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_i32(b"2147483648"), None);
         assert_eq!(parse_u32_cut(b"4294967296"), Some(0));
-        for junk in [
-            &b""[..],
-            b"-",
-            b"+",
-            b"--1",
-            b"-+1",
-            b"1.5",
-            b"0x1",
-            b" 1",
-            b"1 ",
-        ] {
+        for junk in [&b""[..], b"-", b"+", b"--1", b"-+1", b"1.5", b"0x1", b" 1", b"1 "] {
             assert_eq!((parse_u64(junk), parse_i64(junk)), (None, None), "{junk:?}");
         }
     }

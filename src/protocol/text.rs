@@ -196,12 +196,7 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
     }
     let length = end + 1;
     let line = buffer[..end].strip_suffix(b"\r").unwrap_or(&buffer[..end]);
-    let refused = |reply| Parsed::Refused {
-        reply,
-        noreply: false,
-        length,
-        skip: 0,
-    };
+    let refused = |reply| Parsed::Refused { reply, noreply: false, length, skip: 0 };
     if length < 4 {
         return refused(BAD_FORMAT);
     }
@@ -229,28 +224,14 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
 }
 
 fn reads_keys(buffer: &[u8]) -> bool {
-    let spaces = buffer
-        .iter()
-        .take(100)
-        .take_while(|&&byte| byte == b' ')
-        .count();
+    let spaces = buffer.iter().take(100).take_while(|&&byte| byte == b' ').count();
     let line = &buffer[spaces..];
-    [&b"get "[..], b"gets ", b"gat ", b"gats "]
-        .iter()
-        .any(|name| line.starts_with(name))
+    [&b"get "[..], b"gets ", b"gat ", b"gats "].iter().any(|name| line.starts_with(name))
 }
 
 fn unfinished(buffer: &[u8]) -> Parsed<'_> {
-    let limit = if reads_keys(buffer) {
-        KEYS_LINE_MAX
-    } else {
-        LINE_MAX
-    };
-    if buffer.len() > limit {
-        Parsed::Hangup
-    } else {
-        Parsed::Incomplete(buffer.len() + 1)
-    }
+    let limit = if reads_keys(buffer) { KEYS_LINE_MAX } else { LINE_MAX };
+    if buffer.len() > limit { Parsed::Hangup } else { Parsed::Incomplete(buffer.len() + 1) }
 }
 
 struct Line<'l, 'a> {
@@ -265,20 +246,8 @@ struct Line<'l, 'a> {
 impl<'a> Line<'_, 'a> {
     fn parse(&self, fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<'a> {
         match self.name {
-            b"get" => self.get(
-                Get {
-                    cas: false,
-                    touch: None,
-                },
-                0,
-            ),
-            b"gets" => self.get(
-                Get {
-                    cas: true,
-                    touch: None,
-                },
-                0,
-            ),
+            b"get" => self.get(Get { cas: false, touch: None }, 0),
+            b"gets" => self.get(Get { cas: true, touch: None }, 0),
             b"gat" => self.get_and_touch(false),
             b"gats" => self.get_and_touch(true),
             b"set" => self.store(Verb::Set, fits),
@@ -312,48 +281,24 @@ impl<'a> Line<'_, 'a> {
     }
 
     fn request(&self, request: Request<'a>) -> Parsed<'a> {
-        Parsed::Request {
-            request,
-            noreply: self.noreply,
-            length: self.length,
-            skip: 0,
-        }
+        Parsed::Request { request, noreply: self.noreply, length: self.length, skip: 0 }
     }
 
     fn refused(&self, reply: &'static str) -> Parsed<'a> {
-        Parsed::Refused {
-            reply,
-            noreply: self.noreply,
-            length: self.length,
-            skip: 0,
-        }
+        Parsed::Refused { reply, noreply: self.noreply, length: self.length, skip: 0 }
     }
 
     /// An error in a line too short to be recognised as a command: `noreply` does not hide it.
     fn too_few(&self) -> Parsed<'a> {
-        Parsed::Refused {
-            reply: BAD_FORMAT,
-            noreply: false,
-            length: self.length,
-            skip: 0,
-        }
+        Parsed::Refused { reply: BAD_FORMAT, noreply: false, length: self.length, skip: 0 }
     }
 
     fn unknown(&self) -> Parsed<'a> {
         // A browser or a forged cross-site request: its body must not be taken for commands.
-        if self
-            .args
-            .last()
-            .is_some_and(|word| word.starts_with(b"HTTP/"))
-        {
+        if self.args.last().is_some_and(|word| word.starts_with(b"HTTP/")) {
             return Parsed::Hangup;
         }
-        Parsed::Refused {
-            reply: "ERROR",
-            noreply: false,
-            length: self.length,
-            skip: 0,
-        }
+        Parsed::Refused { reply: "ERROR", noreply: false, length: self.length, skip: 0 }
     }
 
     fn get(&self, get: Get, words_before: usize) -> Parsed<'a> {
@@ -391,13 +336,7 @@ impl<'a> Line<'_, 'a> {
                 skip: 0,
             };
         };
-        self.get(
-            Get {
-                cas,
-                touch: Some(exptime),
-            },
-            1,
-        )
+        self.get(Get { cas, touch: Some(exptime) }, 1)
     }
 
     /// A command of one key and `args` arguments, the key counted.
@@ -421,11 +360,7 @@ impl<'a> Line<'_, 'a> {
     fn arithmetic(&self, increment: bool) -> Parsed<'a> {
         self.with_key(2, |key, args| {
             let delta = parse_u64(args[1]).ok_or(BAD_DELTA)?;
-            Ok(Request::Arithmetic {
-                key,
-                delta,
-                increment,
-            })
+            Ok(Request::Arithmetic { key, delta, increment })
         })
     }
 
@@ -451,19 +386,11 @@ impl<'a> Line<'_, 'a> {
             return self.too_few();
         };
         let skip = length + 2;
-        let refused = |reply| Parsed::Refused {
-            reply,
-            noreply: self.noreply,
-            length: self.length,
-            skip,
-        };
+        let refused =
+            |reply| Parsed::Refused { reply, noreply: self.noreply, length: self.length, skip };
         let key = self.args[0];
         let (flags, exptime) = (parse_u32_cut(self.args[1]), parse_i64(self.args[2]));
-        let cas = if is_cas {
-            parse_u64(self.args[4])
-        } else {
-            Some(0)
-        };
+        let cas = if is_cas { parse_u64(self.args[4]) } else { Some(0) };
         let (Some(flags), Some(exptime), Some(cas), true) =
             (flags, exptime, cas, key.len() <= KEY_MAX)
         else {
@@ -472,14 +399,7 @@ impl<'a> Line<'_, 'a> {
         let verb = if is_cas { Verb::Cas(cas) } else { verb };
         // 64 bits of text cut to 32 signed ones: what memcached makes of 2147483648 is negative.
         let exptime = exptime as i32;
-        let mut store = Store {
-            verb,
-            key,
-            flags,
-            exptime,
-            value: &[],
-            length,
-        };
+        let mut store = Store { verb, key, flags, exptime, value: &[], length };
         if !fits(key.len(), flags, length) {
             return Parsed::Request {
                 request: Request::TooLarge(store),
@@ -496,11 +416,6 @@ impl<'a> Line<'_, 'a> {
         }
         store.value = &self.block[..length];
         let length = self.length + skip;
-        Parsed::Request {
-            request: Request::Store(store),
-            noreply: self.noreply,
-            length,
-            skip: 0,
-        }
+        Parsed::Request { request: Request::Store(store), noreply: self.noreply, length, skip: 0 }
     }
 }

@@ -120,22 +120,13 @@ pub fn read(input: &[u8], longest: usize) -> Result<Option<Framed<'_>>, FrameErr
     if length > longest {
         return Err(FrameError::TooLong(length, longest));
     }
-    Ok(rest
-        .get(..length)
-        .map(|payload| (kind, payload, HEADER + length)))
+    Ok(rest.get(..length).map(|payload| (kind, payload, HEADER + length)))
 }
 
 /// Appends a change.
 pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
     match *change {
-        Change::Set {
-            key,
-            value,
-            flags,
-            exptime,
-            version,
-            touched,
-        } => {
+        Change::Set { key, value, flags, exptime, version, touched } => {
             out.put_u8(SET);
             out.put_u64_le(version.raw());
             out.put_u64_le(touched.raw());
@@ -152,12 +143,7 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
             out.put_u8(key.len() as u8);
             out.put_slice(key);
         }
-        Change::Touch {
-            key,
-            version,
-            touched,
-            exptime,
-        } => {
+        Change::Touch { key, version, touched, exptime } => {
             out.put_u8(TOUCH);
             out.put_u64_le(version.raw());
             out.put_u64_le(touched.raw());
@@ -165,11 +151,7 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
             out.put_u8(key.len() as u8);
             out.put_slice(key);
         }
-        Change::Flush(Flush {
-            horizon,
-            issued,
-            at,
-        }) => {
+        Change::Flush(Flush { horizon, issued, at }) => {
             out.put_u8(FLUSH);
             out.put_u64_le(horizon.raw());
             out.put_u64_le(issued.raw());
@@ -188,41 +170,22 @@ pub fn read_change<'a>(input: &mut &'a [u8]) -> Result<Change<'a>, FrameError> {
             let value_len = input.try_get_u32_le()? as usize;
             let key = key(input, key_len)?;
             let value = take(input, value_len)?;
-            Change::Set {
-                key,
-                value,
-                flags,
-                exptime,
-                version,
-                touched,
-            }
+            Change::Set { key, value, flags, exptime, version, touched }
         }
         DELETE => {
             let version = version(input)?;
             let key_len = usize::from(input.try_get_u8()?);
-            Change::Delete {
-                key: key(input, key_len)?,
-                version,
-            }
+            Change::Delete { key: key(input, key_len)?, version }
         }
         TOUCH => {
             let (version, touched) = (version(input)?, version(input)?);
             let exptime = input.try_get_u32_le()?;
             let key_len = usize::from(input.try_get_u8()?);
-            Change::Touch {
-                key: key(input, key_len)?,
-                version,
-                touched,
-                exptime,
-            }
+            Change::Touch { key: key(input, key_len)?, version, touched, exptime }
         }
         FLUSH => {
             let (horizon, issued) = (version(input)?, version(input)?);
-            Change::Flush(Flush {
-                horizon,
-                issued,
-                at: input.try_get_u64_le()?,
-            })
+            Change::Flush(Flush { horizon, issued, at: input.try_get_u64_le()? })
         }
         other => return Err(FrameError::UnknownKind(other)),
     })
@@ -299,9 +262,6 @@ mod tests {
         let mut header = Vec::new();
         header.put_u32_le(u32::MAX);
         header.put_u8(Kind::Batch as u8);
-        assert_eq!(
-            read(&header, 1000),
-            Err(FrameError::TooLong(u32::MAX as usize, 1000))
-        );
+        assert_eq!(read(&header, 1000), Err(FrameError::TooLong(u32::MAX as usize, 1000)));
     }
 }

@@ -72,13 +72,9 @@ impl Hello {
         out.put_u8(self.protocol.1);
         out.put_u8(u8::from(self.node == Node::B));
         out.put_u8(u8::from(self.node_fixed));
-        for number in [
-            self.incarnation,
-            self.clock,
-            self.seen_incarnation,
-            self.seen_batch,
-            self.window,
-        ] {
+        for number in
+            [self.incarnation, self.clock, self.seen_incarnation, self.seen_batch, self.window]
+        {
             out.put_u64_le(number);
         }
         out.put_u8(self.cluster.len() as u8);
@@ -94,11 +90,7 @@ impl Hello {
         let input = &mut payload;
         Ok(Hello {
             protocol: (input.try_get_u8()?, input.try_get_u8()?),
-            node: if input.try_get_u8()? == 0 {
-                Node::A
-            } else {
-                Node::B
-            },
+            node: if input.try_get_u8()? == 0 { Node::A } else { Node::B },
             node_fixed: input.try_get_u8()? != 0,
             incarnation: input.try_get_u64_le()?,
             clock: input.try_get_u64_le()?,
@@ -134,10 +126,7 @@ impl Hello {
         if peer.cluster != self.cluster {
             return Err(Refusal::Cluster(peer.cluster.clone(), self.cluster.clone()));
         }
-        let (apart, allowed) = (
-            peer.clock.abs_diff(now.0),
-            max_clock_skew.as_millis() as u64,
-        );
+        let (apart, allowed) = (peer.clock.abs_diff(now.0), max_clock_skew.as_millis() as u64);
         if apart > allowed {
             return Err(Refusal::Clock(apart, allowed));
         }
@@ -149,11 +138,9 @@ impl Hello {
             (true, false) => Ok(self.node),
             (false, true) => Ok(self.node.other()),
             // Both guessed the same: both compare the same two numbers and come to the same end.
-            (false, false) => Ok(if self.incarnation < peer.incarnation {
-                Node::A
-            } else {
-                Node::B
-            }),
+            (false, false) => {
+                Ok(if self.incarnation < peer.incarnation { Node::A } else { Node::B })
+            }
         }
     }
 }
@@ -206,39 +193,21 @@ mod tests {
 
     #[test]
     fn a_guess_gives_way_to_a_configured_node() {
-        let fixed = Hello {
-            node_fixed: true,
-            ..hello(Node::B, 1)
-        };
+        let fixed = Hello { node_fixed: true, ..hello(Node::B, 1) };
         let guessed = hello(Node::B, 2);
-        assert_eq!(
-            (pair(&fixed, &guessed), pair(&guessed, &fixed)),
-            (Ok(Node::B), Ok(Node::A))
-        );
-        let other = Hello {
-            node_fixed: true,
-            ..hello(Node::B, 2)
-        };
+        assert_eq!((pair(&fixed, &guessed), pair(&guessed, &fixed)), (Ok(Node::B), Ok(Node::A)));
+        let other = Hello { node_fixed: true, ..hello(Node::B, 2) };
         assert_eq!(pair(&fixed, &other), Err(Refusal::SameNode(Node::B)));
     }
 
     #[test]
     fn another_cluster_another_protocol_another_time_and_oneself_are_refused() {
         let ours = hello(Node::A, 1);
-        let green = Hello {
-            cluster: "green".to_owned(),
-            ..hello(Node::B, 2)
-        };
+        let green = Hello { cluster: "green".to_owned(), ..hello(Node::B, 2) };
         assert!(matches!(pair(&ours, &green), Err(Refusal::Cluster(..))));
-        let newer = Hello {
-            protocol: (2, 3),
-            ..hello(Node::B, 2)
-        };
+        let newer = Hello { protocol: (2, 3), ..hello(Node::B, 2) };
         assert!(matches!(pair(&ours, &newer), Err(Refusal::Protocol(..))));
-        let late = Hello {
-            clock: ours.clock - 61_000,
-            ..hello(Node::B, 2)
-        };
+        let late = Hello { clock: ours.clock - 61_000, ..hello(Node::B, 2) };
         assert_eq!(pair(&ours, &late), Err(Refusal::Clock(61_000, 60_000)));
         assert_eq!(pair(&ours, &ours), Err(Refusal::Myself));
     }

@@ -80,18 +80,8 @@ impl Link {
             })
         };
         let node = settings.node.or_else(guess);
-        store.set_node(node.unwrap_or(if incarnation & 2 == 0 {
-            Node::A
-        } else {
-            Node::B
-        }));
-        Link {
-            settings,
-            store,
-            status,
-            clock,
-            incarnation,
-        }
+        store.set_node(node.unwrap_or(if incarnation & 2 == 0 { Node::A } else { Node::B }));
+        Link { settings, store, status, clock, incarnation }
     }
 
     /// Runs until `stop` turns true and the peer has everything, or the time for that is over.
@@ -122,14 +112,7 @@ impl Link {
             };
             let _ = linked.send(true);
             let end = self
-                .drive(
-                    candidate,
-                    &mut memory,
-                    &greeter,
-                    &changed,
-                    &mut candidates,
-                    stop.clone(),
-                )
+                .drive(candidate, &mut memory, &greeter, &changed, &mut candidates, stop.clone())
                 .await;
             greeter.remember(&memory);
             match end {
@@ -154,11 +137,7 @@ impl Link {
         reason.clone_into(&mut figures.reason);
         if state == State::Connecting {
             figures.dialled = None;
-            (
-                figures.in_flight_ops,
-                figures.in_flight_bytes,
-                figures.lag_ms,
-            ) = (0, 0, 0);
+            (figures.in_flight_ops, figures.in_flight_bytes, figures.lag_ms) = (0, 0, 0);
         }
         let peer = self.status.peer();
         match (state, reason) {
@@ -180,14 +159,7 @@ impl Link {
         candidates: &mut mpsc::Receiver<Candidate>,
         mut stop: watch::Receiver<bool>,
     ) -> End {
-        let Candidate {
-            stream,
-            peer,
-            node,
-            dialled,
-            mut input,
-            ..
-        } = candidate;
+        let Candidate { stream, peer, node, dialled, mut input, .. } = candidate;
         let mut out = Vec::new();
         if !dialled {
             // The hello is the acceptance.
@@ -212,9 +184,8 @@ impl Link {
         let mut draining: Option<Instant> = None;
         let end = loop {
             let now = self.clock.now();
-            if let Err(error) = session
-                .receive(&mut input, now)
-                .and_then(|()| session.produce(&mut out, now))
+            if let Err(error) =
+                session.receive(&mut input, now).and_then(|()| session.produce(&mut out, now))
             {
                 break End::Lost(error.to_string());
             }
@@ -225,11 +196,7 @@ impl Link {
                 break End::Stopped;
             }
             input.reserve(READ);
-            let patience = if draining.is_some() {
-                10
-            } else {
-                session.patience(now)
-            };
+            let patience = if draining.is_some() { 10 } else { session.patience(now) };
             tokio::select! {
                 read = reader.read_buf(&mut input) => match read {
                     Ok(0) => break End::Lost("the peer closed the connection".to_owned()),
@@ -281,11 +248,7 @@ impl Link {
             figures.sent += sent;
             figures.received += received;
         }
-        let state = if session.is_in_sync() {
-            State::InSync
-        } else {
-            State::CatchingUp
-        };
+        let state = if session.is_in_sync() { State::InSync } else { State::CatchingUp };
         self.enter(state, "");
     }
 }
@@ -293,11 +256,8 @@ impl Link {
 /// Which node this is, by comparing the two ends of the link: both sides compare the same two
 /// addresses and come to opposite ends.
 fn guess_node(peer: SocketAddr, own_port: u16) -> Option<Node> {
-    let any: SocketAddr = if peer.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0u16; 8], 0).into()
-    };
+    let any: SocketAddr =
+        if peer.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     // Connecting a datagram socket sends nothing: it asks the routing table.
     socket.connect(peer).ok()?;

@@ -140,10 +140,7 @@ impl Session {
         let shards: Vec<Sending> = (0..SHARDS)
             .map(|shard| {
                 let since = store.acknowledged(shard);
-                Sending {
-                    sent: store.open_stream(shard),
-                    walk: Some(Walk::since(since)),
-                }
+                Sending { sent: store.open_stream(shard), walk: Some(Walk::since(since)) }
             })
             .collect();
         let anew = (0..SHARDS).all(|shard| store.acknowledged(shard) == Version::NONE);
@@ -213,8 +210,7 @@ impl Session {
             Kind::Ping => {
                 // One answer per ping; a peer that only pings costs itself.
                 self.pongs_due.clear();
-                self.pongs_due
-                    .push(input.try_get_u64_le().map_err(FrameError::from)?);
+                self.pongs_due.push(input.try_get_u64_le().map_err(FrameError::from)?);
             }
             Kind::Pong => {
                 let asked = input.try_get_u64_le().map_err(FrameError::from)?;
@@ -251,11 +247,8 @@ impl Session {
 
     fn apply(&mut self, mut change: Change<'_>, now: Now) {
         self.received += 1;
-        let offset = if self.clock_offset.unsigned_abs() < OFFSET_NOISE {
-            0
-        } else {
-            self.clock_offset
-        };
+        let offset =
+            if self.clock_offset.unsigned_abs() < OFFSET_NOISE { 0 } else { self.clock_offset };
         match &mut change {
             Change::Set { exptime, .. } | Change::Touch { exptime, .. } if *exptime != 0 => {
                 let local = i64::from(*exptime) - (offset as f64 / 1000.0).round() as i64;
@@ -315,11 +308,7 @@ impl Session {
         let start = frame::begin(out, Kind::Batch);
         out.put_u64_le(self.memory.sent_batch + 1);
         let empty = out.len();
-        let mut batch = Batch {
-            out,
-            ops: 0,
-            reached: Vec::new(),
-        };
+        let mut batch = Batch { out, ops: 0, reached: Vec::new() };
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch, now);
@@ -360,10 +349,7 @@ impl Session {
         let any = self.dirty != 0;
         while self.dirty != 0 && batch.room() > 0 {
             let shard = self.dirty.trailing_zeros() as usize;
-            match self
-                .store
-                .live_changes(shard, batch.room(), |change| batch.add(&change))
-            {
+            match self.store.live_changes(shard, batch.room(), |change| batch.add(&change)) {
                 LiveStep::Sent(version) => {
                     let sending = &mut self.shards[shard];
                     sending.sent = version;
@@ -397,10 +383,7 @@ impl Session {
         self.next_walk = shard;
         let sending = &mut self.shards[shard];
         while let (Some(walk), true) = (&mut sending.walk, batch.room() > 0) {
-            if self
-                .store
-                .walk(shard, walk, batch.room(), now, |change| batch.add(&change))
-            {
+            if self.store.walk(shard, walk, batch.room(), now, |change| batch.add(&change)) {
                 sending.walk = None;
                 batch.reached.push((shard, sending.sent));
             }
@@ -410,10 +393,7 @@ impl Session {
 
     /// Shards of which the peer still misses something old.
     pub fn shards_to_walk(&self) -> u64 {
-        self.shards
-            .iter()
-            .filter(|sending| sending.walk.is_some())
-            .count() as u64
+        self.shards.iter().filter(|sending| sending.walk.is_some()).count() as u64
     }
 
     /// Whether both sides hold the same but for what is on its way.
@@ -452,10 +432,7 @@ impl Session {
 
     /// Changes sent and received since the last call.
     pub fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.sent),
-            std::mem::take(&mut self.received),
-        )
+        (std::mem::take(&mut self.sent), std::mem::take(&mut self.received))
     }
 }
 
@@ -469,11 +446,7 @@ impl Memory {
 
     /// The peer has applied everything up to `batch`.
     fn acknowledge(&mut self, store: &Store, batch: u64) {
-        while self
-            .in_flight
-            .front()
-            .is_some_and(|flight| flight.batch <= batch)
-        {
+        while self.in_flight.front().is_some_and(|flight| flight.batch <= batch) {
             let Some(flight) = self.in_flight.pop_front() else {
                 return;
             };
@@ -509,8 +482,6 @@ impl Batch<'_> {
     /// Bytes that still go in; what was in the output before counts too, which only makes the
     /// last batch of an output smaller.
     fn room(&self) -> usize {
-        (OUTPUT + BATCH)
-            .saturating_sub(self.out.len() + HEADER)
-            .min(BATCH)
+        (OUTPUT + BATCH).saturating_sub(self.out.len() + HEADER).min(BATCH)
     }
 }

@@ -73,10 +73,7 @@ pub struct Status {
 impl Status {
     /// A link that has not been tried yet; `peer` is its address as configured.
     pub fn new(peer: String) -> Status {
-        Status {
-            peer,
-            figures: Mutex::new(Figures::default()),
-        }
+        Status { peer, figures: Mutex::new(Figures::default()) }
     }
 
     /// The figures, to read or to change.
@@ -112,10 +109,7 @@ impl Status {
             format!(" ({})", figures.reason)
         };
         let lag = figures.in_flight_ops;
-        format!(
-            "{} with {}{reason}; {items} items, lag {lag}",
-            figures.state, self.peer
-        )
+        format!("{} with {}{reason}; {items} items, lag {lag}", figures.state, self.peer)
     }
 }
 
@@ -144,11 +138,7 @@ impl Report {
             ("state", figures.state.to_string()),
             (
                 "reason",
-                if figures.reason.is_empty() {
-                    "none".to_owned()
-                } else {
-                    figures.reason.clone()
-                },
+                if figures.reason.is_empty() { "none".to_owned() } else { figures.reason.clone() },
             ),
             ("peer", self.peer.clone()),
             ("node", self.node.to_string()),

@@ -75,10 +75,7 @@ pub(super) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.cache
-            .connections
-            .current
-            .fetch_sub(1, Ordering::Relaxed);
+        self.cache.connections.current.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -178,11 +175,7 @@ impl Connection {
         self.unfinished.resize(length + room, 0);
         let mut buffer = ReadBuf::new(&mut self.unfinished[length..]);
         let polled = self.socket.poll_read(cx, &mut buffer);
-        let read = if let Poll::Ready(Ok(read)) = polled {
-            read
-        } else {
-            0
-        };
+        let read = if let Poll::Ready(Ok(read)) = polled { read } else { 0 };
         self.unfinished.truncate(length + read);
         if std::task::ready!(polled)? == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -193,12 +186,7 @@ impl Connection {
 
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
-        let Connection {
-            cache,
-            skip: to_skip,
-            paused,
-            ..
-        } = self;
+        let Connection { cache, skip: to_skip, paused, .. } = self;
         let worker = &cache.workers[self.worker];
         let now = cache.clock.now();
         let store = &cache.store;
@@ -230,12 +218,7 @@ impl Connection {
                 match text::parse(rest, fits) {
                     Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
                     Parsed::Hangup => return (at, Next::End(End::Closed)),
-                    Parsed::Refused {
-                        reply,
-                        noreply,
-                        length,
-                        skip,
-                    } => {
+                    Parsed::Refused { reply, noreply, length, skip } => {
                         at += length;
                         *to_skip = skip;
                         if !noreply {
@@ -244,12 +227,7 @@ impl Connection {
                         }
                         continue;
                     }
-                    Parsed::Request {
-                        request,
-                        noreply,
-                        length,
-                        skip,
-                    } => {
+                    Parsed::Request { request, noreply, length, skip } => {
                         at += length;
                         *to_skip = skip;
                         execute(cache, worker, now, request, noreply, out)

@@ -84,20 +84,15 @@ pub fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Vec<std::net:
         Some(error) if listeners.is_empty() || error.kind() != io::ErrorKind::AddrInUse => {
             Err(error)
         }
-        _ if listeners.is_empty() => Err(io::Error::new(
-            io::ErrorKind::AddrNotAvailable,
-            "the name has no address",
-        )),
+        _ if listeners.is_empty() => {
+            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"))
+        }
         _ => Ok(listeners),
     }
 }
 
 fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -119,10 +114,7 @@ impl Listeners {
 
     /// Binds a unix socket with mode `mask`; a stale socket of that name is removed first.
     pub fn add_unix(&mut self, path: &Path, mask: u32) -> Result<(), BindError> {
-        let failed = |error| BindError::Unix {
-            path: path.to_owned(),
-            error,
-        };
+        let failed = |error| BindError::Unix { path: path.to_owned(), error };
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             std::fs::remove_file(path).map_err(failed)?;
         }
@@ -135,10 +127,7 @@ impl Listeners {
 
     /// The TCP addresses that were bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Writes the ports to `file` in the format that memcached's test tools read.
@@ -175,10 +164,8 @@ impl Listeners {
             let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
             accepting.spawn(async move {
                 loop {
-                    let accepted = listener
-                        .accept()
-                        .await
-                        .and_then(|(stream, _)| stream.into_std());
+                    let accepted =
+                        listener.accept().await.and_then(|(stream, _)| stream.into_std());
                     admit(accepted.map(Accepted::Unix), &cache, &workers).await;
                 }
             });

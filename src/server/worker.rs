@@ -44,28 +44,18 @@ impl Workers {
         let mut threads = Vec::new();
         for number in 0..cache.workers.len() {
             let (sender, inbox) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let (cache, pulses, requests) =
                 (Arc::clone(cache), Arc::clone(&pulses), requests.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || {
+            let thread =
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                     runtime.block_on(work(number, inbox, &cache, &pulses[number], &requests));
                 })?;
             inboxes.push(sender);
             threads.push(thread);
         }
-        Ok((
-            Workers {
-                inboxes,
-                pulses,
-                next: AtomicUsize::new(0),
-            },
-            Threads(threads),
-        ))
+        Ok((Workers { inboxes, pulses, next: AtomicUsize::new(0) }, Threads(threads)))
     }
 
     pub(super) fn hand_over(&self, accepted: Accepted) {
@@ -76,10 +66,7 @@ impl Workers {
 
     /// A number per worker that rises while the worker is not stuck.
     pub fn pulses(&self) -> Vec<u64> {
-        self.pulses
-            .iter()
-            .map(|pulse| pulse.load(Ordering::Relaxed))
-            .collect()
+        self.pulses.iter().map(|pulse| pulse.load(Ordering::Relaxed)).collect()
     }
 }
 

@@ -11,10 +11,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Budget {
-        Budget {
-            limit: AtomicU64::new(limit),
-            used: AtomicU64::new(0),
-        }
+        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -38,9 +35,7 @@ impl Budget {
     pub(super) fn reserve(&self, bytes: u64) -> bool {
         let limit = self.limit();
         let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .is_ok()
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
     /// Books the difference between what was reserved and what was really taken or given back.

@@ -58,11 +58,7 @@ impl Flush {
     /// Merges two states: commutative, associative and idempotent.
     pub fn merge(self, other: Flush) -> Flush {
         let newest = (self.issued, self.at).max((other.issued, other.at));
-        Flush {
-            horizon: self.horizon.max(other.horizon),
-            issued: newest.0,
-            at: newest.1,
-        }
+        Flush { horizon: self.horizon.max(other.horizon), issued: newest.0, at: newest.1 }
     }
 
     /// Turns a pending flush whose time has come into a horizon.
@@ -70,11 +66,7 @@ impl Flush {
         if self.at == 0 || now_ms < self.at {
             return self;
         }
-        Flush {
-            horizon: self.horizon.max(Version::at(self.at)),
-            at: 0,
-            ..self
-        }
+        Flush { horizon: self.horizon.max(Version::at(self.at)), at: 0, ..self }
     }
 }
 
@@ -114,11 +106,7 @@ mod tests {
     #[test]
     fn a_pending_flush_becomes_a_horizon_when_its_time_comes() {
         let at = 1_800_000_000_000;
-        let pending = Flush {
-            issued: Version::from_raw(7),
-            at,
-            ..Flush::default()
-        };
+        let pending = Flush { issued: Version::from_raw(7), at, ..Flush::default() };
         assert_eq!(pending.advance(at - 1), pending);
         assert_eq!(pending.advance(at).horizon, Version::at(at));
         assert_eq!(pending.advance(at).at, 0);

@@ -69,9 +69,7 @@ mod tests {
     #[test]
     fn the_default_table_is_memcacheds() {
         let classes = Classes::new(1.25, 48, true);
-        let table: Vec<u64> = (1..=classes.count() as u8)
-            .map(|c| classes.chunk_size(c))
-            .collect();
+        let table: Vec<u64> = (1..=classes.count() as u8).map(|c| classes.chunk_size(c)).collect();
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904,
             3632, 4544, 5680, 7104, 8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984,
@@ -92,9 +90,6 @@ mod tests {
 
     #[test]
     fn the_largest_value_of_a_three_byte_key_under_the_default_limit_is_1048514() {
-        assert_eq!(
-            Classes::new(1.25, 48, true).item_size(3, 0, 1_048_514),
-            1_048_576
-        );
+        assert_eq!(Classes::new(1.25, 48, true).item_size(3, 0, 1_048_514), 1_048_576);
     }
 }

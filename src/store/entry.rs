@@ -66,12 +66,7 @@ impl<'s> Locked<'s> {
         guard: MutexGuard<'s, Shard>,
         reserved: u64,
     ) -> Locked<'s> {
-        Locked {
-            store,
-            number,
-            guard,
-            reserved,
-        }
+        Locked { store, number, guard, reserved }
     }
 }
 
@@ -126,14 +121,7 @@ impl Entry<'_, '_> {
     /// Writes an item; the caller has made room for the value. Returns its new version.
     pub fn put(&mut self, flags: u32, exptime: u32, value: &[&[u8]]) -> Version {
         let version = self.shard.next_version(self.now);
-        let new = NewItem {
-            key: self.key,
-            value,
-            flags,
-            exptime,
-            version,
-            touched: Version::NONE,
-        };
+        let new = NewItem { key: self.key, value, flags, exptime, version, touched: Version::NONE };
         let at = self.shard.put(self.hash, self.found, &new, self.now);
         self.shard.record(at, version);
         (self.found, self.live) = (Some(at), Some(at));

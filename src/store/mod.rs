@@ -101,11 +101,8 @@ pub struct Store {
 impl Store {
     /// An empty store.
     pub fn new(settings: &Settings) -> Store {
-        let classes = Arc::new(Classes::new(
-            settings.growth_factor,
-            settings.chunk_size,
-            settings.cas,
-        ));
+        let classes =
+            Arc::new(Classes::new(settings.growth_factor, settings.chunk_size, settings.cas));
         let replicated = settings.tombstone_memory.map(|bytes| Replicated {
             node: Node::A,
             // Remembered deletes must never fill the cache.
@@ -155,9 +152,7 @@ impl Store {
         if let Some(stats) = entry.class_stats() {
             stats.get_hits += 1;
         }
-        entry
-            .item()
-            .map_or(Found::Miss, |item| Found::Hit(take(item)))
+        entry.item().map_or(Found::Miss, |item| Found::Hit(take(item)))
     }
 
     /// Finds a live item; one that is dead is taken out of the way, and the finding says of what it died.
@@ -173,11 +168,8 @@ impl Store {
         if slot.state != slots::State::Item {
             return Found::Miss;
         }
-        let found = if slot.version < entry.shard.horizon {
-            Found::Flushed
-        } else {
-            Found::Expired
-        };
+        let found =
+            if slot.version < entry.shard.horizon { Found::Flushed } else { Found::Expired };
         entry.shard.reclaim(at, now);
         found
     }
@@ -204,14 +196,7 @@ impl Store {
         let shard = self.lock_reserved(Store::shard_of(hash), reserved);
         let found = shard.find(hash, key);
         let live = found.filter(|&at| shard.is_live(at, now));
-        Entry {
-            shard,
-            hash,
-            key,
-            now,
-            live,
-            found,
-        }
+        Entry { shard, hash, key, now, live, found }
     }
 
     /// Reserves `bytes`, at the price of old items.
@@ -236,9 +221,7 @@ impl Store {
     /// Applies a change that came from the peer.
     pub fn merge(&self, change: &Change<'_>, now: Now) -> Applied {
         let (key, room) = match *change {
-            Change::Set {
-                key, value, flags, ..
-            } => {
+            Change::Set { key, value, flags, .. } => {
                 if self.item_size(key.len(), flags, value.len()) > self.item_size_max {
                     return self.merge_unstorable(change, now);
                 }
@@ -254,16 +237,14 @@ impl Store {
             return self.merge_unstorable(change, now);
         }
         let hash = self.hasher.hash_one(key);
-        self.lock_reserved(Store::shard_of(hash), room)
-            .merge(hash, change, now)
+        self.lock_reserved(Store::shard_of(hash), room).merge(hash, change, now)
     }
 
     /// A value that has no place here still ends the older one.
     fn merge_unstorable(&self, change: &Change<'_>, now: Now) -> Applied {
         if let Change::Set { key, version, .. } = *change {
             let hash = self.hasher.hash_one(key);
-            self.lock(Store::shard_of(hash))
-                .merge(hash, &Change::Delete { key, version }, now);
+            self.lock(Store::shard_of(hash)).merge(hash, &Change::Delete { key, version }, now);
         }
         Applied::Dropped
     }
@@ -272,33 +253,17 @@ impl Store {
     pub fn flush(&self, now: Now) {
         let issued = self.version_after_all(now);
         // A flush that was to come is replaced, as memcached does.
-        self.merge_flush(
-            Flush {
-                horizon: issued,
-                issued,
-                at: 0,
-            },
-            now,
-        );
+        self.merge_flush(Flush { horizon: issued, issued, at: 0 }, now);
     }
 
     /// `flush_all` with a delay: at `at` (Unix milliseconds) everything stored before is gone.
     pub fn flush_at(&self, at: u64, now: Now) {
         let issued = self.version_after_all(now);
-        self.merge_flush(
-            Flush {
-                horizon: Version::NONE,
-                issued,
-                at,
-            },
-            now,
-        );
+        self.merge_flush(Flush { horizon: Version::NONE, issued, at }, now);
     }
 
     fn version_after_all(&self, now: Now) -> Version {
-        let newest = (0..SHARDS)
-            .map(|number| self.lock(number).clock.last())
-            .max();
+        let newest = (0..SHARDS).map(|number| self.lock(number).clock.last()).max();
         let mut clock = version::VersionClock::new();
         clock.observe(newest.unwrap_or_default());
         clock.observe(guard(&self.flush).issued);
@@ -413,17 +378,12 @@ impl Store {
 
     /// Which of the two nodes makes the versions here.
     pub fn node(&self) -> Node {
-        if self.node.load(Ordering::Relaxed) == 0 {
-            Node::A
-        } else {
-            Node::B
-        }
+        if self.node.load(Ordering::Relaxed) == 0 { Node::A } else { Node::B }
     }
 
     /// Says which of the two nodes this is.
     pub fn set_node(&self, node: Node) {
-        self.node
-            .store(u8::from(node == Node::B), Ordering::Relaxed);
+        self.node.store(u8::from(node == Node::B), Ordering::Relaxed);
         for number in 0..SHARDS {
             if let Some(replicated) = &mut self.lock(number).replicated {
                 replicated.node = node;

@@ -26,10 +26,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Starts to record, from nothing.
     pub(super) fn open(&mut self) {
-        *self = Ring {
-            open: true,
-            ..Ring::default()
-        };
+        *self = Ring { open: true, ..Ring::default() };
     }
 
     /// Stops to record and forgets.

@@ -85,8 +85,7 @@ impl Shard {
     }
 
     fn node(&self) -> Node {
-        self.replicated
-            .map_or(Node::A, |replicated| replicated.node)
+        self.replicated.map_or(Node::A, |replicated| replicated.node)
     }
 
     pub(super) fn next_version(&mut self, now: Now) -> Version {
@@ -127,9 +126,7 @@ impl Shard {
 
     /// Index of the class, and size as memcached counts it.
     fn size_of(&self, slot: &Slot) -> (usize, u64) {
-        let size = self
-            .classes
-            .item_size(slot.key().len(), slot.flags, slot.value().len());
+        let size = self.classes.item_size(slot.key().len(), slot.flags, slot.value().len());
         (usize::from(self.classes.class_of(size)) - 1, size)
     }
 
@@ -289,11 +286,8 @@ impl Shard {
             let Some(victim) = self.next_victim(now) else {
                 return step > 0;
             };
-            let reason = if self.is_live(victim, now) {
-                Reason::Evicted
-            } else {
-                Reason::Reclaimed
-            };
+            let reason =
+                if self.is_live(victim, now) { Reason::Evicted } else { Reason::Reclaimed };
             self.retire(victim, reason, now);
             if before - self.balance >= wanted as i64 {
                 break;
@@ -364,10 +358,7 @@ impl Shard {
                 version: slot.version,
                 touched: slot.touched,
             }),
-            State::Tombstone => Some(Change::Delete {
-                key: slot.key(),
-                version: slot.version,
-            }),
+            State::Tombstone => Some(Change::Delete { key: slot.key(), version: slot.version }),
         }
     }
 
@@ -385,14 +376,7 @@ impl Shard {
     /// The one way a change of the peer's enters: it wins if it is newer than what is here.
     pub(super) fn merge(&mut self, hash: u64, change: &Change<'_>, now: Now) -> Applied {
         match *change {
-            Change::Set {
-                key,
-                value,
-                flags,
-                exptime,
-                version,
-                touched,
-            } => {
+            Change::Set { key, value, flags, exptime, version, touched } => {
                 self.clock.observe(version.max(touched));
                 let found = self.find(hash, key);
                 if let Some(verdict) = self.refuses(found, version) {
@@ -401,14 +385,7 @@ impl Shard {
                     }
                     return verdict;
                 }
-                let new = NewItem {
-                    key,
-                    value: &[value],
-                    flags,
-                    exptime,
-                    version,
-                    touched,
-                };
+                let new = NewItem { key, value: &[value], flags, exptime, version, touched };
                 let at = self.put(hash, found, &new, now);
                 if self.is_dead(self.slots.get(at), now) {
                     self.forget(at);
@@ -427,12 +404,7 @@ impl Shard {
                     (_, Some(verdict)) => verdict,
                 }
             }
-            Change::Touch {
-                key,
-                version,
-                touched,
-                exptime,
-            } => {
+            Change::Touch { key, version, touched, exptime } => {
                 self.clock.observe(touched);
                 let found = self.find(hash, key);
                 if self.merge_touch(found, version, touched, exptime) {

@@ -37,16 +37,12 @@ impl Data {
         let len: usize = value.iter().map(|piece| piece.len()).sum();
         if len >= SHARED_FROM {
             let mut bytes = Vec::with_capacity(len);
-            value
-                .iter()
-                .for_each(|piece| bytes.extend_from_slice(piece));
+            value.iter().for_each(|piece| bytes.extend_from_slice(piece));
             return Data::Shared(Box::new((key.into(), Bytes::from(bytes))));
         }
         let mut packed = Vec::with_capacity(key.len() + len);
         packed.extend_from_slice(key);
-        value
-            .iter()
-            .for_each(|piece| packed.extend_from_slice(piece));
+        value.iter().for_each(|piece| packed.extend_from_slice(piece));
         Data::Packed(packed.into_boxed_slice())
     }
 
@@ -82,11 +78,7 @@ impl Data {
 }
 
 fn heap_cost(len: usize) -> u64 {
-    if len == 0 {
-        0
-    } else {
-        (len as u64 + 8).next_multiple_of(16).max(32)
-    }
+    if len == 0 { 0 } else { (len as u64 + 8).next_multiple_of(16).max(32) }
 }
 
 /// One item or tombstone.
@@ -172,10 +164,7 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new() -> Slots {
-        Slots {
-            chunks: Vec::new(),
-            free: NIL,
-        }
+        Slots { chunks: Vec::new(), free: NIL }
     }
 
     /// How many slots there are, used or free: positions are below it.
@@ -206,11 +195,7 @@ impl Slots {
         let base = self.len();
         let mut chunk: Box<[Slot]> = (0..CHUNK).map(|_| Slot::free()).collect();
         for (offset, slot) in chunk.iter_mut().enumerate() {
-            slot.next = if offset + 1 == CHUNK {
-                NIL
-            } else {
-                base + offset as u32 + 1
-            };
+            slot.next = if offset + 1 == CHUNK { NIL } else { base + offset as u32 + 1 };
         }
         self.chunks.push(chunk);
         self.free = base;
@@ -219,10 +204,7 @@ impl Slots {
     /// Gives a slot back; it must be in no list.
     pub(super) fn give(&mut self, at: u32) {
         let next = self.free;
-        *self.get_mut(at) = Slot {
-            next,
-            ..Slot::free()
-        };
+        *self.get_mut(at) = Slot { next, ..Slot::free() };
         self.free = at;
     }
 }
@@ -236,10 +218,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new() -> List {
-        List {
-            newest: NIL,
-            oldest: NIL,
-        }
+        List { newest: NIL, oldest: NIL }
     }
 
     pub(super) fn oldest(&self) -> u32 {

@@ -35,11 +35,7 @@ impl Walk {
     /// A walk for a peer that has all of ours up to `since`; nothing at all if that is
     /// [`Version::NONE`], and then what it once wrote itself is wanted too.
     pub fn since(since: Version) -> Walk {
-        Walk {
-            position: 0,
-            since,
-            full: since == Version::NONE,
-        }
+        Walk { position: 0, since, full: since == Version::NONE }
     }
 }
 
@@ -116,10 +112,7 @@ impl Store {
     ) -> bool {
         let shard = self.lock(shard);
         let node = self.node();
-        let end = shard
-            .slots
-            .len()
-            .min(walk.position.saturating_add(WALK_STEP));
+        let end = shard.slots.len().min(walk.position.saturating_add(WALK_STEP));
         let mut bytes = 0;
         while walk.position < end && bytes < limit {
             let at = walk.position;
@@ -170,18 +163,13 @@ impl Store {
 
     /// The newest version of a delete that was forgotten before the peer acknowledged it.
     pub fn tombstone_floor(&self) -> Version {
-        (0..SHARDS)
-            .map(|number| self.lock(number).floor)
-            .max()
-            .unwrap_or_default()
+        (0..SHARDS).map(|number| self.lock(number).floor).max().unwrap_or_default()
     }
 
     /// Drops every item up to `floor`, which the peer may have deleted and forgotten; it sends
     /// what it still has. Returns how many went.
     pub fn drop_in_doubt(&self, floor: Version) -> u64 {
-        (0..SHARDS)
-            .map(|number| self.lock(number).drop_in_doubt(floor))
-            .sum()
+        (0..SHARDS).map(|number| self.lock(number).drop_in_doubt(floor)).sum()
     }
 }
 

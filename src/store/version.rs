@@ -100,9 +100,7 @@ pub(super) struct VersionClock {
 impl VersionClock {
     /// A clock that has seen nothing yet.
     pub(super) fn new() -> VersionClock {
-        VersionClock {
-            last: Version::NONE,
-        }
+        VersionClock { last: Version::NONE }
     }
 
     /// The next version: newer than all that were handed out or observed.

@@ -131,11 +131,8 @@ impl Greeter {
     }
 
     fn note_failure(&self, failure: &Failure) {
-        let state = if matches!(failure, Failure::Refused(_)) {
-            State::Refused
-        } else {
-            State::Connecting
-        };
+        let state =
+            if matches!(failure, Failure::Refused(_)) { State::Refused } else { State::Connecting };
         let peer = self.status.peer();
         let mut figures = self.status.figures();
         let reason = failure.to_string();
@@ -153,9 +150,7 @@ impl Greeter {
     async fn dial_once(&self) -> Result<Candidate, Failure> {
         let address = (self.settings.peer_host.as_str(), self.settings.peer_port);
         let connecting = TcpStream::connect(address);
-        let mut stream = timeout(PATIENCE, connecting)
-            .await
-            .map_err(|_| Failure::Late)??;
+        let mut stream = timeout(PATIENCE, connecting).await.map_err(|_| Failure::Late)??;
         stream.set_nodelay(true)?;
         let mut bytes = Vec::new();
         let hello = self.hello();
@@ -167,13 +162,7 @@ impl Greeter {
             .map_err(|_| Failure::Late)?;
         let peer = answer?;
         let node = hello.pairs_with(&peer, self.settings.max_clock_skew, self.clock.now())?;
-        Ok(Candidate {
-            stream,
-            peer,
-            node,
-            dialled: true,
-            input,
-        })
+        Ok(Candidate { stream, peer, node, dialled: true, input })
     }
 
     /// Accepts connections, for ever.
@@ -199,10 +188,7 @@ impl Greeter {
             let greeter = Arc::clone(&self);
             let candidates = candidates.clone();
             tokio::spawn(async move {
-                match timeout(PATIENCE, greeter.greet(stream))
-                    .await
-                    .unwrap_or(Err(Failure::Late))
-                {
+                match timeout(PATIENCE, greeter.greet(stream)).await.unwrap_or(Err(Failure::Late)) {
                     Ok(candidate) => drop(candidates.send(candidate).await),
                     Err(failure) => greeter.mention(address, &failure),
                 }
@@ -215,17 +201,8 @@ impl Greeter {
         stream.set_nodelay(true)?;
         let mut input = BytesMut::new();
         let peer = read_hello(&mut stream, &mut input).await?;
-        match self
-            .hello()
-            .pairs_with(&peer, self.settings.max_clock_skew, self.clock.now())
-        {
-            Ok(node) => Ok(Candidate {
-                stream,
-                peer,
-                node,
-                dialled: false,
-                input,
-            }),
+        match self.hello().pairs_with(&peer, self.settings.max_clock_skew, self.clock.now()) {
+            Ok(node) => Ok(Candidate { stream, peer, node, dialled: false, input }),
             Err(refusal) => {
                 let mut bytes = Vec::new();
                 frame::write(&mut bytes, Kind::Refusal, |out| {
@@ -239,10 +216,7 @@ impl Greeter {
 
     /// Logs a connection that came to nothing; anybody may make those, so not each of them.
     fn mention(&self, address: SocketAddr, failure: &Failure) {
-        let mut mentioned = self
-            .mentioned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut mentioned = self.mentioned.lock().unwrap_or_else(PoisonError::into_inner);
         if mentioned.0.is_some_and(|last| last.elapsed() < QUIET) {
             mentioned.1 += 1;
             return;
@@ -265,7 +239,7 @@ async fn read_hello(stream: &mut TcpStream, input: &mut BytesMut) -> Result<Hell
                 Kind::Hello => Hello::read(payload).map_err(Refusal::from)?,
                 Kind::Refusal => {
                     return Err(
-                        Refusal::ByPeer(String::from_utf8_lossy(payload).into_owned()).into(),
+                        Refusal::ByPeer(String::from_utf8_lossy(payload).into_owned()).into()
                     );
                 }
                 other => {
