@@ -10,7 +10,7 @@ mod text;
 
 pub use counters::{ConnectionCounters, Counter, WorkerCounters};
 pub use settings::Settings;
-pub use text::{Outcome, execute, resume_get};
+pub use text::{Outcome, execute, refuse, resume_get};
 
 use crate::replication::Status;
 use crate::store::{Now, Store};

@@ -1,7 +1,8 @@
 //! What commands do to the store, whatever the protocol they came by.
 
 use super::{Cache, WorkerCounters};
-use crate::protocol::text::Verb;
+use crate::protocol::parse_u64;
+use crate::protocol::text::{self, Verb};
 use crate::store::{Entry, Found, Item, Now};
 
 /// Relative expiry times reach this far, in seconds; larger numbers are dates.
@@ -75,7 +76,6 @@ impl Context<'_> {
         exptime: i32,
         take: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
-        self.worker.cmd_get.add(1);
         self.touched(key, exptime).and_then(|entry| entry.item().map(take))
     }
 
@@ -141,6 +141,12 @@ impl Context<'_> {
             self.cache.store.entry(key, self.now).delete();
         }
         Stored::OutOfMemory
+    }
+
+    /// A data block of the wrong length was thrown away; memcached counts it as a set.
+    pub(super) fn bad_chunk(&self, store: &text::Store<'_>) {
+        let size = self.cache.store.item_size(store.key.len(), store.flags, store.length);
+        self.cache.store.entry(store.key, self.now).stats_of_size(size).cmd_set += 1;
     }
 
     /// A value that is larger than items may be was refused.
@@ -212,11 +218,13 @@ impl Context<'_> {
     }
 }
 
-/// A stored number: decimal digits, spaces around them allowed.
+/// A stored number as memcached reads it: decimal digits, spaces before them allowed, and after a
+/// space anything.
 fn number(value: &[u8]) -> Option<u64> {
     if value.len() > DIGITS_MAX {
         return None;
     }
-    let trimmed = value.trim_ascii();
-    crate::protocol::parse_u64(trimmed).filter(|_| trimmed[0] != b'+')
+    let start = value.trim_ascii_start();
+    let digits = start.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    parse_u64(digits).filter(|_| digits[0] != b'+')
 }

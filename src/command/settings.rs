@@ -1,14 +1,18 @@
 //! What the daemon was told, as far as commands behave by it or `stats settings` shows it.
 
+use super::Cache;
+use super::stats::stat;
+use crate::protocol::Output;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// The settings of a running daemon.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Client connections at once (`-c`).
     pub max_connections: u32,
-    /// The TCP port (`-p`); 0 if there is none.
-    pub tcp_port: u16,
+    /// The TCP port as asked for (`-p`): 0 for none, -1 for any.
+    pub tcp_port: i32,
     /// The addresses of `-l`, separated by commas.
     pub interfaces: Option<String>,
     /// `-v`, counted.
@@ -41,4 +45,73 @@ pub struct Settings {
     pub dump_enabled: bool,
     /// The flags of repcached were used: `stats` shows its two fields.
     pub repcached: bool,
+}
+
+/// Appends `stats settings`: memcached's names in memcached's order. What speaks of parts that this
+/// engine does not have shows memcached's default.
+pub(super) fn write(cache: &Cache, out: &mut Output) {
+    let settings = &cache.settings;
+    let yes_no = |on: bool| if on { "yes" } else { "no" };
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    stat(out, "maxbytes", cache.store.memory_limit());
+    stat(out, "maxconns", settings.max_connections);
+    stat(out, "tcpport", settings.tcp_port);
+    stat(out, "udpport", 0);
+    stat(out, "inter", settings.interfaces.as_deref().unwrap_or("NULL"));
+    stat(out, "verbosity", cache.verbosity.load(Ordering::Relaxed));
+    stat(out, "oldest", 0);
+    stat(out, "evictions", on_off(settings.evictions));
+    let socket = settings.unix_socket.as_deref().map(|path| path.display().to_string());
+    stat(out, "domain_socket", socket.as_deref().unwrap_or("NULL"));
+    stat(out, "umask", format_args!("{:o}", settings.unix_mask));
+    stat(out, "shutdown_command", yes_no(settings.shutdown_command));
+    stat(out, "growth_factor", format_args!("{:.2}", settings.growth_factor));
+    stat(out, "chunk_size", settings.chunk_size);
+    stat(out, "num_threads", settings.threads);
+    stat(out, "num_threads_per_udp", settings.threads);
+    stat(out, "stat_key_prefix", ":");
+    stat(out, "detail_enabled", "no");
+    stat(out, "reqs_per_event", settings.requests_per_event);
+    stat(out, "cas_enabled", yes_no(settings.cas));
+    stat(out, "tcp_backlog", settings.backlog);
+    stat(out, "binding_protocol", "ascii");
+    stat(out, "auth_enabled_sasl", "no");
+    stat(out, "auth_enabled_ascii", "no");
+    stat(out, "item_size_max", settings.item_size_max);
+    stat(out, "maxconns_fast", "yes");
+    for (name, value) in [
+        ("hashpower_init", "0"),
+        ("slab_reassign", "yes"),
+        ("slab_automove", "1"),
+        ("slab_automove_ratio", "0.80"),
+        ("slab_automove_window", "10"),
+        ("slab_chunk_max", "524288"),
+        ("lru_crawler", "yes"),
+        ("lru_crawler_sleep", "100"),
+        ("lru_crawler_tocrawl", "0"),
+        ("tail_repair_time", "0"),
+        ("flush_enabled", yes_no(settings.flush_enabled)),
+        ("dump_enabled", yes_no(settings.dump_enabled)),
+        ("hash_algorithm", "murmur3"),
+        ("lru_maintainer_thread", "yes"),
+        ("lru_segmented", "yes"),
+        ("hot_lru_pct", "20"),
+        ("warm_lru_pct", "40"),
+        ("hot_max_factor", "0.20"),
+        ("warm_max_factor", "2.00"),
+        ("temp_lru", "no"),
+        ("temporary_ttl", "61"),
+        ("idle_timeout", "0"),
+        ("watcher_logbuf_size", "262144"),
+        ("worker_logbuf_size", "65536"),
+        ("read_buf_mem_limit", "0"),
+        ("track_sizes", "no"),
+        ("inline_ascii_response", "no"),
+        ("ssl_enabled", "no"),
+        ("num_napi_ids", "0"),
+        ("memory_file", "(null)"),
+        ("client_flags_size", "4"),
+    ] {
+        stat(out, name, value);
+    }
 }

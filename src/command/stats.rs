@@ -1,6 +1,6 @@
 //! `stats`, with memcached's names in memcached's order.
 
-use super::{Cache, MEMCACHED_VERSION, text};
+use super::{Cache, MEMCACHED_VERSION, settings, text};
 use crate::protocol::Output;
 use crate::protocol::text::Words;
 use crate::store::{ClassStats, Now, PAGE, StoreStats};
@@ -16,7 +16,7 @@ pub(super) fn write(cache: &Cache, now: Now, mut args: Words<'_>, out: &mut Outp
             cache.reset_totals();
             return text::line(out, "RESET");
         }
-        Some(word) if b"settings".starts_with(word) => settings(cache, out),
+        Some(word) if b"settings".starts_with(word) => settings::write(cache, out),
         Some(b"items") => items(cache, now, out),
         Some(b"slabs") => slabs(cache, now, out),
         Some(b"sizes") => stat(out, "sizes_status", "disabled"),
@@ -26,7 +26,8 @@ pub(super) fn write(cache: &Cache, now: Now, mut args: Words<'_>, out: &mut Outp
     out.push(b"END\r\n");
 }
 
-fn stat(out: &mut Output, name: impl Display, value: impl Display) {
+/// Appends one line.
+pub(super) fn stat(out: &mut Output, name: impl Display, value: impl Display) {
     out.push(format!("STAT {name} {value}\r\n").as_bytes());
 }
 
@@ -173,41 +174,6 @@ fn held(store: &StoreStats, total: &ClassStats, out: &mut Output) {
     ] {
         stat(out, name, value);
     }
-}
-
-fn settings(cache: &Cache, out: &mut Output) {
-    let settings = &cache.settings;
-    let yes_no = |on: bool| if on { "yes" } else { "no" };
-    let on_off = |on: bool| if on { "on" } else { "off" };
-    stat(out, "maxbytes", cache.store.memory_limit());
-    stat(out, "maxconns", settings.max_connections);
-    stat(out, "tcpport", settings.tcp_port);
-    stat(out, "udpport", 0);
-    stat(out, "inter", settings.interfaces.as_deref().unwrap_or("NULL"));
-    stat(out, "verbosity", cache.verbosity.load(Ordering::Relaxed));
-    stat(out, "oldest", 0);
-    stat(out, "evictions", on_off(settings.evictions));
-    let socket = settings.unix_socket.as_deref().map(|path| path.display().to_string());
-    stat(out, "domain_socket", socket.as_deref().unwrap_or("NULL"));
-    stat(out, "umask", format_args!("{:o}", settings.unix_mask));
-    stat(out, "shutdown_command", yes_no(settings.shutdown_command));
-    stat(out, "growth_factor", format_args!("{:.2}", settings.growth_factor));
-    stat(out, "chunk_size", settings.chunk_size);
-    stat(out, "num_threads", settings.threads);
-    stat(out, "num_threads_per_udp", settings.threads);
-    stat(out, "stat_key_prefix", ":");
-    stat(out, "detail_enabled", "no");
-    stat(out, "reqs_per_event", settings.requests_per_event);
-    stat(out, "cas_enabled", yes_no(settings.cas));
-    stat(out, "tcp_backlog", settings.backlog);
-    stat(out, "binding_protocol", "ascii");
-    stat(out, "auth_enabled_sasl", "no");
-    stat(out, "auth_enabled_ascii", "no");
-    stat(out, "item_size_max", settings.item_size_max);
-    stat(out, "maxconns_fast", "yes");
-    stat(out, "flush_enabled", yes_no(settings.flush_enabled));
-    stat(out, "dump_enabled", yes_no(settings.dump_enabled));
-    stat(out, "client_flags_size", 4);
 }
 
 fn items(cache: &Cache, now: Now, out: &mut Output) {

@@ -41,6 +41,10 @@ pub fn execute<'a>(
     let reply = match request {
         Request::Get(get, keys) => return context.read(get, keys, out),
         Request::Store(store) => context.write(&store),
+        Request::BadChunk(store) => {
+            context.bad_chunk(&store);
+            "CLIENT_ERROR bad data chunk"
+        }
         Request::TooLarge(store) => stored_reply(context.too_large(store.verb, store.key)),
         Request::Delete { key } if context.delete(key) => "DELETED",
         Request::Delete { .. } => "NOT_FOUND",
@@ -81,6 +85,14 @@ pub fn execute<'a>(
         Request::Shutdown { .. } => "SERVER_ERROR: shutdown not enabled",
         Request::Quit => return Outcome::Close,
     };
+    if !noreply {
+        line(out, reply);
+    }
+    Outcome::Continue
+}
+
+/// Answers what is no request.
+pub fn refuse<'a>(reply: &str, noreply: bool, out: &mut Output) -> Outcome<'a> {
     if !noreply {
         line(out, reply);
     }

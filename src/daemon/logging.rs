@@ -68,18 +68,22 @@ pub(super) fn start(config: &Log, detached: bool, verbosity: u8) {
                 // A logger that is already set was set by a test.
                 let _ = log::set_boxed_logger(Box::new(BasicLogger::new(logger)));
             }
-            Err(error) => start_stderr(Some(&error.to_string())),
+            Err(error) => {
+                start_stderr();
+                if detached {
+                    // The terminal is on loan until the daemon serves: for warnings only.
+                    log::set_max_level(LevelFilter::Warn);
+                }
+                log::info!("event=syslog_missing error=\"{error}\" log=stderr");
+            }
         }
     } else {
-        start_stderr(None);
+        start_stderr();
     }
 }
 
-fn start_stderr(syslog_error: Option<&str>) {
+fn start_stderr() {
     let _ = log::set_boxed_logger(Box::new(Stderr { journal: stderr_is_journal() }));
-    if let Some(error) = syslog_error {
-        log::warn!("event=syslog_missing error=\"{error}\" log=stderr");
-    }
 }
 
 /// Sets how much is logged; `-vv` shows connections too.

@@ -104,7 +104,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         let message = format!("could not write the pid file {}: {error}", path.display());
         return Err(Fatal { message, code: FAILURE });
     }
-    let (cache, link) = build(&config, &listeners);
+    let (cache, link) = build(&config);
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, detached })
 }
@@ -116,16 +116,16 @@ fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal>
         Port::Ephemeral => 0,
         Port::Number(port) => port,
     };
-    let fatal = |error: BindError| Fatal::os(error.to_string());
+    let fatal =
+        |what: String, error: io::Error| Fatal::os(BindError::new(what, &error).to_string());
     if config.listen.is_empty() {
         let bound = listeners.add_tcp("*", default, config.backlog);
-        return bound.map_err(|error| fatal(BindError::Port { port: default, error }));
+        return bound.map_err(|error| fatal(format!("TCP port {default}"), error));
     }
     for listen in &config.listen {
         let bound = listeners.add_tcp(&listen.host, listen.port.unwrap_or(default), config.backlog);
-        bound.map_err(|error| {
-            fatal(BindError::Interfaces { interfaces: interfaces(config), error })
-        })?;
+        let what = || format!("one of interface(s) {}", interfaces(config));
+        bound.map_err(|error| fatal(what(), error))?;
     }
     Ok(())
 }
@@ -148,15 +148,15 @@ fn bind_peer(config: &Config) -> Result<Vec<std::net::TcpListener>, Fatal> {
     let mut listeners = Vec::new();
     for host in hosts {
         let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
-            let port = replication.port;
-            Fatal::os(format!("failed to listen for the peer on {host} port {port}: {error}"))
+            let what = format!("{host} port {} for the peer", replication.port);
+            Fatal::os(BindError::new(what, &error).to_string())
         })?;
         listeners.extend(bound);
     }
     Ok(listeners)
 }
 
-fn build(config: &Config, listeners: &Listeners) -> (Arc<Cache>, Option<Link>) {
+fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
     let replication = config.replication.as_ref();
     let store = Arc::new(Store::new(&store::Settings {
         memory: config.memory,
@@ -175,10 +175,10 @@ fn build(config: &Config, listeners: &Listeners) -> (Arc<Cache>, Option<Link>) {
     });
     let settings = Settings {
         max_connections: config.max_connections,
-        tcp_port: match (config.tcp_port, listeners.addresses().first()) {
-            (Port::Ephemeral, Some(address)) => address.port(),
-            (Port::Number(port), _) => port,
-            _ => 0,
+        tcp_port: match config.tcp_port {
+            Port::Off => 0,
+            Port::Ephemeral => -1,
+            Port::Number(port) => i32::from(port),
         },
         interfaces: Some(interfaces(config)).filter(|interfaces| !interfaces.is_empty()),
         verbosity: config.verbosity,

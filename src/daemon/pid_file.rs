@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 /// Writes the process id beside `path` and renames it there, so that nobody reads half of it.
 pub(super) fn write(path: &Path) -> io::Result<()> {
     if let Some(pid) = running(path) {
-        log::warn!(
-            "event=pid_file_in_use path={path:?} pid={pid} reason=\"that process is running\""
-        );
+        log::warn!("WARNING: The pid file contained the following (running) pid: {pid}");
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".tmp");

@@ -15,8 +15,8 @@ use tokio::time::{Interval, interval};
 
 /// How often the store gets its tick.
 const TICK: Duration = Duration::from_millis(100);
-/// How often expired items are searched for, and systemd is told the state.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often systemd is told the state, if it changed.
+const REPORT: Duration = Duration::from_secs(1);
 /// Pulse of the watchdog where systemd does not ask for one: never, as far as anybody lives.
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
@@ -60,13 +60,12 @@ async fn run(ready: Ready) -> io::Result<()> {
     let detached = detached.map(super::detach::Detached::serving);
 
     let mut tick = interval(TICK);
-    let mut housekeeping = interval(HOUSEKEEPING);
+    let mut report = interval(REPORT);
     let mut watchdog = Watchdog::new(&workers);
     let reason = loop {
         tokio::select! {
             _ = tick.tick() => cache.store.tick(cache.clock.now()),
-            _ = housekeeping.tick() => {
-                cache.store.crawl(cache.clock.now());
+            _ = report.tick() => {
                 let now = describe(&cache);
                 if now != status {
                     notify::status(&now);

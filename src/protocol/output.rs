@@ -66,6 +66,11 @@ impl Output {
         (self.copied.len(), self.shared.len())
     }
 
+    /// What was copied in after `mark`.
+    pub fn copied_since(&self, mark: (usize, usize)) -> &[u8] {
+        &self.copied[mark.0..]
+    }
+
     /// What is to be sent next, in order.
     pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
         slices.clear();

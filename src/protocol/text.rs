@@ -19,7 +19,6 @@ const LENGTH_MAX: i64 = i32::MAX as i64 - 2;
 
 /// The reply to a line that is no request.
 pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
-const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
 const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 
@@ -47,6 +46,8 @@ pub enum Request<'a> {
     Get(Get, Keys<'a>),
     /// A storage command with its data block.
     Store(Store<'a>),
+    /// A storage command whose data block does not end where it should; the block is thrown away.
+    BadChunk(Store<'a>),
     /// A storage command whose data block is larger than items may be; the block is thrown away.
     TooLarge(Store<'a>),
     /// `delete`.
@@ -108,7 +109,7 @@ pub struct Store<'a> {
     /// As the client gave it: 0 never, negative at once, up to 30 days in seconds from now, beyond
     /// that a Unix time.
     pub exptime: i32,
-    /// The data block without its line end; empty in [`Request::TooLarge`].
+    /// The data block without its line end; empty where the block is thrown away.
     pub value: &'a [u8],
     /// Length that the client gave for the data block, in bytes.
     pub length: usize,
@@ -256,6 +257,8 @@ impl<'a> Line<'_, 'a> {
             b"append" => self.store(Verb::Append, fits),
             b"prepend" => self.store(Verb::Prepend, fits),
             b"cas" => self.store(Verb::Cas(0), fits),
+            // A key, a zero of old times, noreply: more than that is somebody else's command.
+            b"delete" if self.args.len() > 3 => self.refused(BAD_FORMAT),
             b"delete" => self.with_key(1, |key, _| Ok(Request::Delete { key })),
             b"incr" => self.arithmetic(true),
             b"decr" => self.arithmetic(false),
@@ -377,7 +380,7 @@ impl<'a> Line<'_, 'a> {
 
     fn store(&self, verb: Verb, fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<'a> {
         let is_cas = matches!(verb, Verb::Cas(_));
-        if self.args.len() < if is_cas { 5 } else { 4 } {
+        if self.args.len() < 4 {
             return self.too_few();
         }
         let length = parse_i64(self.args[3]).filter(|length| (0..=LENGTH_MAX).contains(length));
@@ -390,7 +393,7 @@ impl<'a> Line<'_, 'a> {
             |reply| Parsed::Refused { reply, noreply: self.noreply, length: self.length, skip };
         let key = self.args[0];
         let (flags, exptime) = (parse_u32_cut(self.args[1]), parse_i64(self.args[2]));
-        let cas = if is_cas { parse_u64(self.args[4]) } else { Some(0) };
+        let cas = if is_cas { self.args.get(4).and_then(|cas| parse_u64(cas)) } else { Some(0) };
         let (Some(flags), Some(exptime), Some(cas), true) =
             (flags, exptime, cas, key.len() <= KEY_MAX)
         else {
@@ -412,7 +415,8 @@ impl<'a> Line<'_, 'a> {
             return Parsed::Incomplete(self.length + skip);
         }
         if &self.block[length..skip] != b"\r\n" {
-            return refused(BAD_CHUNK);
+            let (request, length) = (Request::BadChunk(store), self.length);
+            return Parsed::Request { request, noreply: self.noreply, length, skip };
         }
         store.value = &self.block[..length];
         let length = self.length + skip;

@@ -5,7 +5,8 @@
 //! more is read, so a client that does not read costs itself only.
 
 use super::socket::Socket;
-use crate::command::{Cache, Outcome, WorkerCounters, execute, resume_get};
+use super::trace;
+use crate::command::{Cache, Outcome, WorkerCounters, execute, refuse, resume_get};
 use crate::protocol::Output;
 use crate::protocol::text::{self, Get, Keys, Parsed};
 use memchr::memchr;
@@ -21,6 +22,8 @@ use tokio::io::ReadBuf;
 const READ: usize = 64 * 1024;
 /// Reply bytes after which a turn ends and the client is to take them.
 const OUTPUT_MAX: usize = 256 * 1024;
+/// Verbosity from which on the conversation is shown.
+const SHOW_FROM: u8 = 2;
 /// Memory that an idle connection may keep for the next unfinished request.
 const KEEP: usize = 2 * 1024;
 
@@ -186,7 +189,9 @@ impl Connection {
 
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
+        let fd = self.socket.fd();
         let Connection { cache, skip: to_skip, paused, .. } = self;
+        let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
         let now = cache.clock.now();
         let store = &cache.store;
@@ -208,6 +213,7 @@ impl Connection {
                 return (at, Next::Yield);
             }
             left -= 1;
+            let mark = out.mark();
             let outcome = if let Some(get) = paused.take() {
                 // The line was complete when the read began.
                 let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
@@ -215,17 +221,17 @@ impl Connection {
                 at += end + 1;
                 resume_get(cache, worker, now, get, Keys::resume(line), out)
             } else {
-                match text::parse(rest, fits) {
+                let parsed = text::parse(rest, fits);
+                if show && !matches!(parsed, Parsed::Incomplete(_)) {
+                    trace::request(fd, rest);
+                }
+                match parsed {
                     Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
                     Parsed::Hangup => return (at, Next::End(End::Closed)),
                     Parsed::Refused { reply, noreply, length, skip } => {
                         at += length;
                         *to_skip = skip;
-                        if !noreply {
-                            out.push(reply.as_bytes());
-                            out.push(b"\r\n");
-                        }
-                        continue;
+                        refuse(reply, noreply, out)
                     }
                     Parsed::Request { request, noreply, length, skip } => {
                         at += length;
@@ -234,6 +240,9 @@ impl Connection {
                     }
                 }
             };
+            if show {
+                trace::reply(fd, out.copied_since(mark));
+            }
             match outcome {
                 Outcome::Continue => {}
                 Outcome::Paused(get, keys) => {

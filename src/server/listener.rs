@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,33 +20,27 @@ const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 /// Pause after accepting failed, for lack of descriptors as a rule.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
-/// An address that could not be listened on.
+/// An address that could not be listened on; says what memcached says.
 #[derive(Debug, Error)]
-pub enum BindError {
-    /// A TCP port without `-l`.
-    #[error("failed to listen on TCP port {port}: {error}")]
-    Port {
-        /// The port.
-        port: u16,
-        /// Why.
-        error: io::Error,
-    },
-    /// The addresses of `-l`.
-    #[error("failed to listen on one of interface(s) {interfaces}: {error}")]
-    Interfaces {
-        /// As given.
-        interfaces: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// The unix socket.
-    #[error("failed to listen on UNIX socket: {path}: {error}")]
-    Unix {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+#[error("{call}(): {reason}\nfailed to listen on {what}: {reason}")]
+pub struct BindError {
+    what: String,
+    call: &'static str,
+    reason: String,
+}
+
+impl BindError {
+    /// `what` is the address in words.
+    pub fn new(what: String, error: &io::Error) -> BindError {
+        match error.raw_os_error() {
+            Some(number) => {
+                let reason = nix::errno::Errno::from_raw(number).desc().to_owned();
+                BindError { what, call: "bind", reason }
+            }
+            // The resolver's errors have no number.
+            None => BindError { what, call: "getaddrinfo", reason: error.to_string() },
+        }
+    }
 }
 
 /// Bound listeners.
@@ -114,7 +108,8 @@ impl Listeners {
 
     /// Binds a unix socket with mode `mask`; a stale socket of that name is removed first.
     pub fn add_unix(&mut self, path: &Path, mask: u32) -> Result<(), BindError> {
-        let failed = |error| BindError::Unix { path: path.to_owned(), error };
+        let what = format!("UNIX socket: {}", path.display());
+        let failed = |error: io::Error| BindError::new(what.clone(), &error);
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             std::fs::remove_file(path).map_err(failed)?;
         }

@@ -3,6 +3,7 @@
 mod connection;
 pub mod listener;
 mod socket;
+mod trace;
 pub mod worker;
 
 pub use listener::{BindError, Listeners};

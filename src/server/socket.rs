@@ -1,6 +1,7 @@
 //! A client's socket, of whichever family.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,6 +30,14 @@ impl Accepted {
 }
 
 impl Socket {
+    /// The descriptor: the name by which `-vv` speaks of a client.
+    pub(super) fn fd(&self) -> RawFd {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
     /// Reads into `buffer`; the number of bytes read is 0 at the end.
     pub(super) fn poll_read(
         &mut self,

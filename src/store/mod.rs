@@ -40,6 +40,8 @@ pub const SHARDS: usize = 64;
 
 /// Slots that the background search looks at under one lock.
 const CRAWL_STEP: u32 = 2048;
+/// Locks that one tick of the background search takes, after a flush and otherwise.
+const CRAWL_STEPS: (usize, usize) = (64, 1);
 /// Oldest items per shard that `stats items` looks at for its ages.
 const AGE_SAMPLE: usize = 64;
 
@@ -96,6 +98,8 @@ pub struct Store {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     next_victim: AtomicUsize,
     next_crawl: AtomicUsize,
+    /// Shards that a flush has left full of dead items.
+    to_crawl: AtomicUsize,
 }
 
 impl Store {
@@ -110,7 +114,7 @@ impl Store {
         });
         Store {
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(Arc::clone(&classes), replicated)))
+                .map(|number| Mutex::new(Shard::new(number, Arc::clone(&classes), replicated)))
                 .collect(),
             hasher: RandomState::new(),
             budget: Budget::new(settings.memory),
@@ -124,6 +128,7 @@ impl Store {
             wake: OnceLock::new(),
             next_victim: AtomicUsize::new(0),
             next_crawl: AtomicUsize::new(0),
+            to_crawl: AtomicUsize::new(0),
         }
     }
 
@@ -264,7 +269,7 @@ impl Store {
 
     fn version_after_all(&self, now: Now) -> Version {
         let newest = (0..SHARDS).map(|number| self.lock(number).clock.last()).max();
-        let mut clock = version::VersionClock::new();
+        let mut clock = version::VersionClock::new(0);
         clock.observe(newest.unwrap_or_default());
         clock.observe(guard(&self.flush).issued);
         clock.next(now, self.node())
@@ -279,6 +284,7 @@ impl Store {
         };
         if after.horizon > before.horizon {
             (0..SHARDS).for_each(|number| self.lock(number).flush_before(after.horizon));
+            self.to_crawl.store(SHARDS, Ordering::Relaxed);
         }
         if after != before && self.replicated {
             self.wake_sender();
@@ -290,20 +296,28 @@ impl Store {
         *guard(&self.flush)
     }
 
-    /// Work that time brings: call about every 100 ms. Makes a delayed flush happen.
+    /// Work that time brings: call about every 100 ms. Makes a delayed flush happen, brings memory
+    /// below a limit that was lowered, and takes back the memory of some items that are dead.
     pub fn tick(&self, now: Now) {
         self.merge_flush(Flush::default(), now);
         let excess = self.budget.excess();
         if excess > 0 && self.evictions.load(Ordering::Relaxed) {
             self.evict(excess, now);
         }
+        self.crawl(now);
     }
 
-    /// Takes back the memory of expired items of one shard; call about every second. The whole
-    /// store is seen once in [`SHARDS`] calls.
-    pub fn crawl(&self, now: Now) {
-        let number = self.next_crawl.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        while !self.lock(number).crawl(CRAWL_STEP, now) {}
+    /// Goes on with the search for dead items, in bounded steps: leisurely, but after a flush at once.
+    fn crawl(&self, now: Now) {
+        let hurry = self.to_crawl.load(Ordering::Relaxed) > 0;
+        for _ in 0..if hurry { CRAWL_STEPS.0 } else { CRAWL_STEPS.1 } {
+            let number = self.next_crawl.load(Ordering::Relaxed) % SHARDS;
+            if self.lock(number).crawl(CRAWL_STEP, now) {
+                self.next_crawl.fetch_add(1, Ordering::Relaxed);
+                let left = self.to_crawl.load(Ordering::Relaxed);
+                self.to_crawl.store(left.saturating_sub(1), Ordering::Relaxed);
+            }
+        }
     }
 
     /// Size of an item as memcached counts it, in bytes.

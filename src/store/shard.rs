@@ -59,7 +59,11 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(classes: Arc<Classes>, replicated: Option<Replicated>) -> Shard {
+    pub(super) fn new(
+        number: usize,
+        classes: Arc<Classes>,
+        replicated: Option<Replicated>,
+    ) -> Shard {
         Shard {
             index: HashTable::new(),
             slots: Slots::new(),
@@ -67,7 +71,7 @@ impl Shard {
             hand: NIL,
             graves: List::new(),
             grave_cost: 0,
-            clock: VersionClock::new(),
+            clock: VersionClock::new(number),
             horizon: Version::NONE,
             acked: Version::NONE,
             floor: Version::NONE,

@@ -1,14 +1,17 @@
 //! Versions: the total order of all writes of the pair, and the clock that hands them out.
 //!
 //! A version is a hybrid logical clock reading (Kulkarni et al., "Logical Physical Clocks", 2014):
-//! `milliseconds since 2024-01-01 (41 bits) | counter (21 bits) | node (1 bit)`. It stays below
-//! 2^63, so that PHP and Java clients can hold it, and is what clients see as the CAS of an item.
+//! `milliseconds since 2024-01-01 (41 bits) | counter (15 bits) | shard (6 bits) | node (1 bit)`. It
+//! stays below 2^63, so that PHP and Java clients can hold it, and is what clients see as the CAS of
+//! an item. Shard and node make it unique in the pair without any clock knowing of another.
 
 use std::fmt;
 
 /// 2024-01-01T00:00:00Z in milliseconds since the Unix epoch.
 const EPOCH_MS: u64 = 1_704_067_200_000;
 const TIME_SHIFT: u32 = 22;
+/// Shard and node: the bits that are the same for all versions of one clock.
+const PLACE_BITS: u32 = 7;
 const MAX_MS: u64 = (1 << 41) - 1;
 
 /// A moment of the daemon's clock, in milliseconds since the Unix epoch.
@@ -95,19 +98,21 @@ impl Version {
 #[derive(Debug)]
 pub(super) struct VersionClock {
     last: Version,
+    shard: u64,
 }
 
 impl VersionClock {
-    /// A clock that has seen nothing yet.
-    pub(super) fn new() -> VersionClock {
-        VersionClock { last: Version::NONE }
+    /// The clock of a shard; it has seen nothing yet.
+    pub(super) fn new(shard: usize) -> VersionClock {
+        VersionClock { last: Version::NONE, shard: shard as u64 }
     }
 
     /// The next version: newer than all that were handed out or observed.
     pub(super) fn next(&mut self, now: Now, node: Node) -> Version {
         // A clock that stands at or before the epoch still must not hand out zero.
-        let wall = Version::at(now.0.max(EPOCH_MS + 1)).0 | node.bit();
-        let after_last = (((self.last.0 >> 1) + 1) << 1) | node.bit();
+        let place = self.shard << 1 | node.bit();
+        let wall = Version::at(now.0.max(EPOCH_MS + 1)).0 | place;
+        let after_last = (((self.last.0 >> PLACE_BITS) + 1) << PLACE_BITS) | place;
         self.last = Version(wall.max(after_last));
         self.last
     }
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn versions_follow_the_wall_clock() {
-        let mut clock = VersionClock::new();
+        let mut clock = VersionClock::new(63);
         let version = clock.next(Now(EPOCH_MS + 5_000), Node::B);
         assert_eq!(version.milliseconds(), EPOCH_MS + 5_000);
         assert_eq!(version.node(), Node::B);
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_first_version_of_a_clock_set_to_1970_is_not_zero() {
-        assert_ne!(VersionClock::new().next(Now(0), Node::A), Version::NONE);
+        assert_ne!(VersionClock::new(0).next(Now(0), Node::A), Version::NONE);
     }
 
     proptest! {
@@ -148,7 +153,7 @@ mod tests {
         fn versions_always_rise_whatever_the_clock_does(
             steps in proptest::collection::vec((0u64..1 << 42, any::<bool>(), 0u64..1 << 62), 1..200)
         ) {
-            let mut clock = VersionClock::new();
+            let mut clock = VersionClock::new(5);
             let mut previous = Version::NONE;
             for (ms, ours, seen) in steps {
                 if !ours {
