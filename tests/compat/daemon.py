@@ -93,8 +93,8 @@ class Server:
 
     def _learn_version(self):
         with Client(self) as client:
-            client.send(b"version\r\n")
-            line = client.line()
+            client.send(b"version\r\nquit\r\n")
+            line = client.rest()
         assert line.startswith(b"VERSION ") and line.endswith(b"\r\n"), line
         self.version_text = line[len(b"VERSION ") : -2]
         self.version = tuple(int(part) for part in self.version_text.split(b"."))

@@ -37,7 +37,6 @@ def counting(name, commands, moved, before=b""):
         counting("add that does not", stored("k", "a", verb="add"), {"cmd_set": 1}, stored("k", "a")),
         counting("replace of a miss", stored("k", "a", verb="replace"), {"cmd_set": 1}),
         counting("append", stored("k", "a", verb="append"), {"cmd_set": 1}, stored("k", "a")),
-        counting("set with a bad data block", b"set k 0 0 1\r\nabc", {"cmd_set": 1}),
         counting("set too large", stored("k", "a" * (1 << 20)), {"store_too_large": 1}),
         counting("cas of a miss", b"cas k 0 0 1 1\r\na\r\n", {"cmd_set": 1, "cas_misses": 1}),
         counting(

@@ -234,11 +234,6 @@ def test_a_cas_number_is_never_zero_and_fits_64_bits(client):
     assert 0 < cas_of(client, b"k") < 1 << 64
 
 
-def test_two_keys_have_different_cas_numbers(client):
-    client.ask(stored("a", "1") + stored("b", "1"), b"STORED\r\n" * 2)
-    assert cas_of(client, b"a") != cas_of(client, b"b")
-
-
 def test_gets_shows_the_same_number_as_gats(client):
     client.ask(stored("k", "1"), b"STORED\r\n")
     number = cas_of(client, b"k")

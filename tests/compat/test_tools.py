@@ -1,6 +1,7 @@
 """Command-line tools of the field: libmemcached's, and memcached's own."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -74,18 +75,23 @@ class TestLibmemcached:
         assert "maxbytes: 67108864\n" in tool("stat", at, "settings").stdout.decode()
         assert server.version_text.decode() in tool("stat", at, "--server-version").stderr.decode()
 
-    def test_capable_finds_the_text_protocol_whole(self, launch):
-        done = tool("capable", "-h", "127.0.0.1", "-p", launch().port, "-a")
-        lines = done.stdout.decode().splitlines()
-        assert done.returncode == 0 and lines[-1] == "All tests passed"
-        tests = [line for line in lines if line.startswith("ascii ")]
-        assert len(tests) > 20 and all(line.endswith("[pass]") for line in tests)
+    def test_capable_passes_what_holds_for_the_version(self, launch):
+        server = launch()
+        shown = tool("capable", "-h", "127.0.0.1", "-p", server.port, "-a").stdout.decode()
+        tests = set(re.findall(r"ascii [a-z]+(?: noreply)?", shown))
+        passed = set(re.findall(r"(ascii [a-z]+(?: noreply)?) +\[pass\]", shown))
+        # It wants `delete k 0` to be the only second argument of delete; 1.6.45 takes any.
+        loosened = {"ascii delete", "ascii delete noreply"} if server.version >= (1, 6, 45) else set()
+        assert len(tests) > 20
+        assert tests - passed == loosened
 
 
 class TestMemcachedTool:
-    def test_display_shows_the_classes(self, client):
-        client.ask(stored("a", "v") + stored("b", "v") + stored("c", "v" * 1000), b"STORED\r\n" * 3)
-        rows = tool("memcached-tool", client.server.address, "display").stdout.decode().splitlines()
+    def test_display_shows_the_classes(self, launch):
+        server = launch()
+        with server.client() as client:
+            client.ask(stored("a", "v") + stored("b", "v") + stored("c", "v" * 1000), b"STORED\r\n" * 3)
+        rows = tool("memcached-tool", server.address, "display").stdout.decode().splitlines()
         assert rows[0].split()[:6] == ["#", "Item_Size", "Max_age", "Pages", "Count", "Full?"]
         found = {row.split()[0]: row.split() for row in rows[1:]}
         assert found["1"][1] == "96B" and found["1"][4] == "2"
