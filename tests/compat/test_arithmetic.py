@@ -33,6 +33,8 @@ def holding(value, command, says, then):
     Case("decr by the largest number", **holding("123", b"decr n %d" % TOP, b"0", b"0  ")),
     Case("decr of 0", **holding("0", b"decr n 1", b"0", b"0")),
     Case("a padded number counts on", **holding("9 ", b"incr n 1", b"10", b"10")),
+    Case("the line end of a copied file counts as a space", **holding("5\n", b"incr n 1", b"6", b"6 ")),
+    Case("leading spaces are no part of the number", **holding(" 5", b"incr n 1", b"6", b"6 ")),
     Case("leading zeros are lost but the length stays", **holding("007", b"incr n 1", b"8", b"8  ")),
     Case(
         "a number that fills all 20 digits is one",
