@@ -37,6 +37,8 @@ def test_p_names_the_port(launch, options):
     server = launch(listen=("-l", "127.0.0.1", *(option.format(port) for option in options)))
     assert server.port == port
     assert says_end(("127.0.0.1", port))
+    with server.client() as client:
+        assert client.stats(b"settings")["tcpport"] == str(port)
 
 
 def test_the_port_of_l_comes_first(launch):

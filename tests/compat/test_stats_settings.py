@@ -7,7 +7,6 @@ from .names import SETTINGS_OF_1_6_45
 DEFAULTS = {
     "maxbytes": "67108864",
     "maxconns": "1024",
-    "tcpport": "-1",  # as asked for, not as given by the system
     "udpport": "0",
     "inter": "127.0.0.1",
     "verbosity": "0",
