@@ -295,7 +295,7 @@ pub(super) fn help() -> String {
     let mut text = format!(
         "paircached {} (memcached {} compatible)\n",
         env!("CARGO_PKG_VERSION"),
-        super::MEMCACHED_VERSION
+        crate::command::MEMCACHED_VERSION
     );
     for spec in SPECS {
         let short = spec.short.map_or(String::from("    "), |short| format!("-{short}, "));

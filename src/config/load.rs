@@ -91,8 +91,9 @@ fn information(words: &Words) -> Option<String> {
     } else if words.has(Flag::License) {
         Some(String::from(LICENSE))
     } else if words.has(Flag::Version) {
-        let (own, theirs) = (env!("CARGO_PKG_VERSION"), super::MEMCACHED_VERSION);
-        Some(format!("paircached {own} (memcached {theirs})\n"))
+        let (own, theirs) = (env!("CARGO_PKG_VERSION"), crate::command::MEMCACHED_VERSION);
+        // Scripts take the second word of the first line for the version.
+        Some(format!("memcached {theirs}\npaircached {own}\n"))
     } else {
         None
     }

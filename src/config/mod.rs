@@ -22,9 +22,6 @@ use std::time::Duration;
 
 pub use load::load;
 
-/// Version of memcached whose commands, options and replies are followed.
-pub const MEMCACHED_VERSION: &str = "1.6.45";
-
 /// Everything the daemon was told, checked; nothing in it needs to be parsed again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
