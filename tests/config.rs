@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -265,4 +266,59 @@ fn reload_reads_the_same_files_again() {
     let exit = second.reload().unwrap_err();
     assert_eq!(exit.code, 78);
     assert!(exit.stderr.contains("sysconfig:1: CACHESIZE=\"none\""), "{}", exit.stderr);
+}
+
+/// All options in a text, such as `-p` and `--port`, without what follows them.
+fn options(words: impl Iterator<Item = String>) -> BTreeSet<String> {
+    words
+        .filter(|word| word.starts_with('-'))
+        .map(|word| word.split(['=', ',']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_manual_has_every_option_of_the_help_and_no_other() {
+    let help = print(&["-h"]);
+    let column = |line: &str| line.chars().take(30).collect::<String>();
+    let shown = options(help.lines().flat_map(|line| {
+        column(line)
+            .split_whitespace()
+            .map(String::from)
+            .collect::<Vec<_>>()
+    }));
+    let page = fs::read_to_string("docs/man/paircached.8").unwrap();
+    let items = page.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    let explained = options(items.flat_map(|item| {
+        let item = item.split(" Ns ").next().unwrap_or_default();
+        item.split(" , Fl ")
+            .map(|name| format!("-{name}"))
+            .collect::<Vec<_>>()
+    }));
+    assert!(shown.len() > 60, "{shown:?}");
+    assert_eq!(shown, explained);
+}
+
+#[test]
+fn the_manual_has_every_key_of_the_toml_and_no_other() {
+    let settings = print(&["--check-config"]);
+    let names = settings
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name);
+    let shown: BTreeSet<String> = names
+        .filter(|name| name.contains('.'))
+        .map(String::from)
+        .collect();
+    let page = fs::read_to_string("docs/man/paircached.toml.5").unwrap();
+    let mut explained = BTreeSet::new();
+    let mut section = String::new();
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix(".Sh ") {
+            section = title.to_lowercase();
+        } else if let Some(key) = line.strip_prefix(".It Ic ") {
+            explained.insert(format!("{section}.{key}"));
+        }
+    }
+    assert!(shown.len() >= 12, "{shown:?}");
+    assert_eq!(shown, explained);
 }

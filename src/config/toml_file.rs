@@ -215,3 +215,25 @@ fn advice(wrong: &str, names: &[&str], what: &str) -> String {
         _ => format!("the {what} are {}", names.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::show;
+
+    #[test]
+    fn check_config_shows_every_key() {
+        let shown = show::show(&Settings::default());
+        let shown: Vec<&str> = shown
+            .lines()
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(name, _)| name)
+            .filter(|name| name.contains('.'))
+            .collect();
+        let known: Vec<String> = SECTIONS
+            .iter()
+            .flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")))
+            .collect();
+        assert_eq!(shown, known);
+    }
+}
