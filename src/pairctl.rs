@@ -1,3 +1,10 @@
 //! The operator's command.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+#[path = "pairctl/mod.rs"]
+mod pairctl;
+
+fn main() -> std::process::ExitCode {
+    pairctl::main()
+}

@@ -280,19 +280,15 @@ fn options(words: impl Iterator<Item = String>) -> BTreeSet<String> {
 fn the_manual_has_every_option_of_the_help_and_no_other() {
     let help = print(&["-h"]);
     let column = |line: &str| line.chars().take(30).collect::<String>();
-    let shown = options(help.lines().flat_map(|line| {
-        column(line)
-            .split_whitespace()
-            .map(String::from)
-            .collect::<Vec<_>>()
-    }));
+    let shown =
+        options(help.lines().flat_map(|line| {
+            column(line).split_whitespace().map(String::from).collect::<Vec<_>>()
+        }));
     let page = fs::read_to_string("docs/man/paircached.8").unwrap();
     let items = page.lines().filter_map(|line| line.strip_prefix(".It Fl "));
     let explained = options(items.flat_map(|item| {
         let item = item.split(" Ns ").next().unwrap_or_default();
-        item.split(" , Fl ")
-            .map(|name| format!("-{name}"))
-            .collect::<Vec<_>>()
+        item.split(" , Fl ").map(|name| format!("-{name}")).collect::<Vec<_>>()
     }));
     assert!(shown.len() > 60, "{shown:?}");
     assert_eq!(shown, explained);
@@ -301,14 +297,9 @@ fn the_manual_has_every_option_of_the_help_and_no_other() {
 #[test]
 fn the_manual_has_every_key_of_the_toml_and_no_other() {
     let settings = print(&["--check-config"]);
-    let names = settings
-        .lines()
-        .filter_map(|line| line.split_once(" = "))
-        .map(|(name, _)| name);
-    let shown: BTreeSet<String> = names
-        .filter(|name| name.contains('.'))
-        .map(String::from)
-        .collect();
+    let names = settings.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let shown: BTreeSet<String> =
+        names.filter(|name| name.contains('.')).map(String::from).collect();
     let page = fs::read_to_string("docs/man/paircached.toml.5").unwrap();
     let mut explained = BTreeSet::new();
     let mut section = String::new();

@@ -1,0 +1,108 @@
+//! Asks nodes how they are, over the port that clients use.
+
+mod client;
+mod health;
+mod server;
+mod status;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use client::{ANSWER_TIMEOUT, ask};
+use server::Server;
+
+/// A node could not be asked.
+const UNREACHABLE: u8 = 3;
+
+/// Shows how a pair of paircached nodes is.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Exit status: 0 fine, 1 not healthy, 2 wrong command line, 3 a node did not answer."
+)]
+struct Arguments {
+    /// Node to ask: HOST, HOST:PORT, [IPV6]:PORT or the path of a Unix socket; may be repeated
+    #[arg(short, long = "server", value_name = "HOST[:PORT]", default_value = "127.0.0.1:11211")]
+    servers: Vec<Server>,
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show replication and contents, the nodes side by side
+    Status,
+    /// Print a node's statistics
+    Stats {
+        /// Which, such as items, slabs, settings or replication
+        #[arg(value_name = "ARG", value_parser = statistics)]
+        arguments: Vec<String>,
+    },
+    /// Exit 0 when every node is in sync and filled, or has replication disabled
+    Health {
+        /// Wait so long for it to become so
+        #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+        timeout: Duration,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (output, errors, code) = match &arguments.command {
+        Action::Status => status::status(&arguments.servers),
+        Action::Stats { arguments: words } => stats(&arguments.servers, words),
+        Action::Health { timeout } => health::health(&arguments.servers, *timeout),
+    };
+    // Nobody is left to tell when these cannot be written.
+    let _ = io::stderr().write_all(errors.as_bytes());
+    let _ = io::stdout().write_all(output.as_bytes());
+    ExitCode::from(code)
+}
+
+/// Text for standard output, text for standard error, exit code.
+type Outcome = (String, String, u8);
+
+fn stats(servers: &[Server], words: &[String]) -> Outcome {
+    let (mut output, mut errors, mut code) = (String::new(), String::new(), 0);
+    let mut command = String::from("stats");
+    for word in words {
+        command.push(' ');
+        command.push_str(word);
+    }
+    for server in servers {
+        if servers.len() > 1 {
+            output.push_str(&format!("# {server}\n"));
+        }
+        match ask(server, &command, ANSWER_TIMEOUT) {
+            Ok(lines) => {
+                for line in lines {
+                    let line = line.strip_prefix("STAT ").unwrap_or(&line);
+                    output.push_str(&format!("{line}\n"));
+                }
+            }
+            Err(what) => {
+                errors.push_str(&format!("pairctl: {what}\n"));
+                code = UNREACHABLE;
+            }
+        }
+    }
+    (output, errors, code)
+}
+
+/// A word that cannot end the line it is sent in.
+fn statistics(text: &str) -> Result<String, String> {
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.is_empty() {
+        true => Ok(String::from(text)),
+        false => Err(String::from("only letters, digits and signs, no spaces")),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=86_400.0).contains(number));
+    number.map(Duration::from_secs_f64).ok_or_else(|| String::from("write seconds, 0 to 86400"))
+}

@@ -1,0 +1,94 @@
+//! The nodes side by side.
+
+use std::collections::HashMap;
+
+use super::client::{ANSWER_TIMEOUT, ask};
+use super::server::Server;
+use super::{Outcome, UNREACHABLE};
+
+type Stats = HashMap<String, String>;
+
+/// What each row is called, and the statistic it shows.
+static ROWS: [(&str, &str); 18] = [
+    ("state", "replication_state"),
+    ("peer", "replication_peer"),
+    ("role", "replication_role"),
+    ("filled", "replication_filled"),
+    ("lag, operations", "replication_lag_ops"),
+    ("lag, bytes", "replication_lag_bytes"),
+    ("lag, ms", "replication_lag_ms"),
+    ("clock offset, ms", "replication_clock_offset_ms"),
+    ("conflicts", "replication_conflicts"),
+    ("resyncs, full", "replication_resyncs_full"),
+    ("resyncs, delta", "replication_resyncs_delta"),
+    ("tombstones", "replication_tombstones"),
+    ("items", "curr_items"),
+    ("memory, bytes", "bytes"),
+    ("memory limit", "limit_maxbytes"),
+    ("connections", "curr_connections"),
+    ("uptime, s", "uptime"),
+    ("version", "version"),
+];
+
+/// A table, and who could not be asked.
+pub(crate) fn status(servers: &[Server]) -> Outcome {
+    let (mut errors, mut code) = (String::new(), 0);
+    let mut columns = Vec::new();
+    for server in servers {
+        let mut column = vec![server.to_string()];
+        match collect(server) {
+            Ok((stats, complaint)) => {
+                column.extend(ROWS.iter().map(|(_, name)| get(&stats, name)));
+                errors.extend(complaint.map(|what| format!("pairctl: {what}\n")));
+            }
+            Err(what) => {
+                column.push(String::from("no answer"));
+                column.resize(1 + ROWS.len(), String::from("-"));
+                errors.push_str(&format!("pairctl: {what}\n"));
+                code = UNREACHABLE;
+            }
+        }
+        columns.push(column);
+    }
+    (table(&columns), errors, code)
+}
+
+/// All statistics, and what is amiss when the node answers, but not about replication.
+fn collect(server: &Server) -> Result<(Stats, Option<String>), String> {
+    let mut lines = ask(server, "stats", ANSWER_TIMEOUT)?;
+    let complaint = match ask(server, "stats replication", ANSWER_TIMEOUT) {
+        Ok(more) => {
+            lines.extend(more);
+            None
+        }
+        Err(what) => Some(what),
+    };
+    let pairs = lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+    let stats = pairs.map(|(name, value)| (String::from(name), String::from(value))).collect();
+    Ok((stats, complaint))
+}
+
+fn get(stats: &Stats, name: &str) -> String {
+    let value = stats.get(name).map_or("", String::as_str);
+    let shown = match (name, value) {
+        (_, "") => "-",
+        ("replication_filled", "0") => "no",
+        ("replication_filled", _) => "yes",
+        _ => value,
+    };
+    String::from(shown)
+}
+
+/// One column for the names of the rows and one for each node.
+fn table(columns: &[Vec<String>]) -> String {
+    let mut names = vec![String::from("node")];
+    names.extend(ROWS.iter().map(|(name, _)| String::from(*name)));
+    let mut text = vec![String::new(); names.len()];
+    for column in [&names].into_iter().chain(columns) {
+        let width = column.iter().map(|cell| cell.chars().count()).max().unwrap_or_default();
+        for (line, cell) in text.iter_mut().zip(column) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+    }
+    text.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}

@@ -1,0 +1,204 @@
+//! `pairctl` against servers that say what each test wants to hear.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+fn pairctl(words: &[&str]) -> (String, String, i32) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_pairctl")).args(words).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr), status.code().unwrap())
+}
+
+/// Answers each line it is sent with what `answer` makes of it.
+fn serve(stream: impl Read + Write, answer: &mut impl FnMut(&str) -> String) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).unwrap_or(0) > 0 {
+        let reply = answer(line.trim_end());
+        if stream.get_mut().write_all(reply.as_bytes()).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// A server's address; it ends with the test's process.
+fn server(mut answer: impl FnMut(&str) -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            serve(stream.unwrap(), &mut answer);
+        }
+    });
+    address
+}
+
+/// An address where nobody listens, and what keeps others from doing so.
+fn nobody() -> (String, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (address.to_string(), socket)
+}
+
+fn node(state: &str, filled: u8) -> impl Fn(&str) -> String + Send + use<> {
+    let state = String::from(state);
+    move |command| match command {
+        "stats" => String::from("STAT curr_items 10000\r\nSTAT version 1.6.45\r\nEND\r\n"),
+        "stats replication" => format!(
+            "STAT replication_state {state}\r\nSTAT replication_peer 192.0.2.2:11212\r\n\
+             STAT replication_lag_ops 7\r\nSTAT replication_filled {filled}\r\nEND\r\n"
+        ),
+        _ => String::from("ERROR\r\n"),
+    }
+}
+
+#[test]
+fn status_shows_the_nodes_side_by_side() {
+    let (one, two) = (server(node("in-sync", 1)), server(node("catching-up", 0)));
+    let (stdout, stderr, code) = pairctl(&["-s", &one, "-s", &two, "status"]);
+    assert_eq!((stderr.as_str(), code), ("", 0));
+    let row = |name: &str| {
+        let line = stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(row("node"), [one, two]);
+    assert_eq!(row("state"), ["in-sync", "catching-up"]);
+    assert_eq!(row("filled"), ["yes", "no"]);
+    assert_eq!(row("items"), ["10000", "10000"]);
+    assert_eq!(row("lag, ms"), ["-", "-"]);
+}
+
+#[test]
+fn status_of_a_pair_with_one_node_down_still_shows_the_other() {
+    let (up, (down, _socket)) = (server(node("connecting", 1)), nobody());
+    let (stdout, stderr, code) = pairctl(&["-s", &down, "-s", &up, "status"]);
+    assert_eq!(code, 3);
+    assert!(stdout.contains("no answer") && stdout.contains("connecting"), "{stdout}");
+    assert!(stderr.contains(&format!("cannot connect to {down}")), "{stderr}");
+    assert!(stderr.contains("is it started"), "{stderr}");
+}
+
+#[test]
+fn status_of_a_plain_memcached_says_that_it_is_one() {
+    let plain = server(|command| match command {
+        "stats" => String::from("STAT curr_items 3\r\nEND\r\n"),
+        _ => String::from("ERROR\r\n"),
+    });
+    let (stdout, stderr, code) = pairctl(&["-s", &plain, "status"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("items") && stderr.contains("is it a paircached"), "{stderr}");
+}
+
+#[test]
+fn stats_prints_what_the_node_answers() {
+    let address = server(|command| match command {
+        "stats items" => String::from("STAT items:1:number 2\r\nSTAT evil \x1b[2J\r\nEND\r\n"),
+        "stats cachedump 1 2" => String::from("ITEM k [1 b; 0 s]\r\nEND\r\n"),
+        "stats reset" => String::from("RESET\r\n"),
+        _ => String::from("ERROR\r\n"),
+    });
+    let stats = |words: &[&str]| pairctl(&[&["-s", &address, "stats"], words].concat());
+    assert_eq!(stats(&["items"]).0, "items:1:number 2\nevil ?[2J\n");
+    assert_eq!(stats(&["cachedump", "1", "2"]).0, "ITEM k [1 b; 0 s]\n");
+    assert_eq!(stats(&["reset"]).0, "RESET\n");
+    let (stdout, stderr, code) = stats(&["nonsense"]);
+    assert_eq!((stdout.as_str(), code), ("", 3));
+    assert!(stderr.contains("answers \"ERROR\" to \"stats nonsense\""), "{stderr}");
+}
+
+#[test]
+fn a_unix_socket_is_asked_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || serve(listener.accept().unwrap().0, &mut node("in-sync", 1)));
+    let (stdout, stderr, code) = pairctl(&["-s", path.to_str().unwrap(), "health"]);
+    assert_eq!((stderr.as_str(), code), ("", 0), "{stdout}");
+}
+
+#[test]
+fn health_follows_state_and_filling() {
+    for (state, filled, code, reason) in [
+        ("in-sync", 1, 0, "in-sync and filled"),
+        ("disabled", 0, 0, "replication disabled"),
+        ("in-sync", 0, 1, "not filled yet"),
+        ("catching-up", 1, 1, "replication with 192.0.2.2:11212 is catching-up, lag 7 operations"),
+        ("connecting", 1, 1, "is connecting"),
+        ("refused", 1, 1, "is refused"),
+    ] {
+        let (stdout, stderr, actual) = pairctl(&["-s", &server(node(state, filled)), "health"]);
+        assert_eq!(actual, code, "{state} {filled}");
+        assert!([stdout, stderr].concat().contains(reason), "{state} {filled}");
+    }
+}
+
+#[test]
+fn health_of_several_nodes_is_that_of_the_worst() {
+    let (good, bad) = (server(node("in-sync", 1)), server(node("refused", 0)));
+    assert_eq!(pairctl(&["-s", &good, "-s", &bad, "health"]).2, 1);
+    assert_eq!(pairctl(&["-s", &good, "-s", &good, "health"]).2, 0);
+}
+
+#[test]
+fn health_waits_until_the_node_is_in_sync() {
+    let mut asked = 0;
+    let address = server(move |command| {
+        asked += 1;
+        node(if asked < 3 { "catching-up" } else { "in-sync" }, 1)(command)
+    });
+    assert_eq!(pairctl(&["-s", &address, "health"]).2, 1);
+    let (stdout, _, code) = pairctl(&["-s", &address, "health", "--timeout", "60"]);
+    assert_eq!(code, 0, "{stdout}");
+}
+
+#[test]
+fn health_gives_up_on_a_node_that_never_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let start = Instant::now();
+    let (_, stderr, code) = pairctl(&["-s", &address, "health", "--timeout", "0.5"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("it took too long"), "{stderr}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn health_of_a_node_that_is_down_tells_so() {
+    let (address, _socket) = nobody();
+    let (_, stderr, code) = pairctl(&["-s", &address, "health"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("cannot connect"), "{stderr}");
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    for words in [&["explode"][..], &["-s", "h:x", "status"], &["stats", "a\r\nflush_all"], &[]] {
+        assert_eq!(pairctl(words).2, 2, "{words:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_every_option_and_command() {
+    let page = std::fs::read_to_string("docs/man/pairctl.1").unwrap();
+    let help = pairctl(&["--help"]).0 + &pairctl(&["health", "--help"]).0;
+    for word in help.split_whitespace().filter(|word| word.starts_with("--")) {
+        let long = format!("Fl -{}", word.trim_start_matches('-').trim_end_matches(','));
+        assert!(page.contains(&long), "{word}");
+    }
+    for command in ["status", "stats", "health"] {
+        assert!(
+            help.contains(&format!("  {command}")) && page.contains(&format!(".It Cm {command}"))
+        );
+    }
+}
