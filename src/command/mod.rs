@@ -4,8 +4,6 @@ mod counters;
 mod operation;
 mod settings;
 mod stats;
-#[cfg(test)]
-mod tests;
 mod text;
 
 pub use counters::{ConnectionCounters, Counter, WorkerCounters};

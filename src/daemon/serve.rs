@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, interval};
+use tokio::time::{Instant, Interval, interval, interval_at};
 
 /// How often the store gets its tick.
 const TICK: Duration = Duration::from_millis(100);
@@ -139,23 +139,19 @@ struct Watchdog {
 
 impl Watchdog {
     fn new(workers: &worker::Workers) -> Watchdog {
-        Watchdog {
-            interval: interval(notify::watchdog().unwrap_or(NEVER)),
-            pulses: workers.pulses(),
-        }
+        let period = notify::watchdog().unwrap_or(NEVER);
+        let interval = interval_at(Instant::now() + period, period);
+        Watchdog { interval, pulses: workers.pulses() }
     }
 
     fn check(&mut self, workers: &worker::Workers) {
         let pulses = workers.pulses();
-        let stuck = pulses.iter().zip(&self.pulses).position(|(now, before)| now == before);
-        match stuck {
-            // The first look comes at once, before any worker can have moved.
-            Some(worker) if self.pulses[worker] != 0 => {
-                log::error!(
-                    "event=worker_stuck worker={worker} next=\"systemd will restart the daemon\""
-                );
+        match pulses.iter().zip(&self.pulses).position(|(now, before)| now == before) {
+            Some(worker) => {
+                let next = "systemd will restart the daemon";
+                log::error!("event=worker_stuck worker={worker} next={next:?}");
             }
-            _ => notify::alive(),
+            None => notify::alive(),
         }
         self.pulses = pulses;
     }

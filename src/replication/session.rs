@@ -97,7 +97,9 @@ pub struct Session {
     dirty: u64,
     next_walk: usize,
     flush_sent: Option<Flush>,
+    /// What is still to be said of deletes that were forgotten, and how many it speaks of.
     doubt: Option<Version>,
+    forgotten: u64,
     said_caught_up: bool,
     peer_caught_up: bool,
     ack_due: bool,
@@ -119,8 +121,7 @@ impl Session {
         window: u64,
         now: Now,
     ) -> Session {
-        let known = memory.peer_incarnation == peer.incarnation;
-        if known {
+        if memory.peer_incarnation == peer.incarnation {
             // Acknowledgements may have been lost with the last connection.
             memory.acknowledge(&store, peer.seen_batch);
         } else {
@@ -132,8 +133,8 @@ impl Session {
             };
         }
         memory.forget_flight();
-        // Only a peer that was here before can hold what has since been deleted and forgotten.
-        let doubt = store.doubt().filter(|_| known);
+        let forgotten = store.forgotten_deletes();
+        let doubt = store.doubt();
         if doubt.is_some() {
             store.forget_acknowledgements();
         }
@@ -153,6 +154,7 @@ impl Session {
             next_walk: 0,
             flush_sent: None,
             doubt,
+            forgotten,
             said_caught_up: false,
             peer_caught_up: false,
             ack_due: false,
@@ -262,7 +264,7 @@ impl Session {
         if self.store.merge(&change, now) == Applied::Dropped {
             log::debug!("event=change_dropped");
         }
-        if let Change::Flush(_) = change {
+        if change == Change::Flush(self.store.flush_state()) {
             // What came from the peer need not go back to it.
             self.flush_sent = Some(self.store.flush_state());
         }
@@ -275,10 +277,10 @@ impl Session {
             return Err(SessionError::Silence(silence));
         }
         self.produce_signs_of_life(out, now);
-        if let Some(floor) = self.doubt.take() {
-            frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
-        }
         while out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
+            if let Some(floor) = self.doubt.take() {
+                frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
+            }
             if !self.produce_batch(out, now) {
                 break;
             }
@@ -360,20 +362,45 @@ impl Session {
                 LiveStep::Empty => self.dirty &= !(1 << shard),
                 LiveStep::Overrun => {
                     self.dirty &= !(1 << shard);
-                    let since = self.store.acknowledged(shard);
-                    self.shards[shard] = Sending {
-                        sent: self.store.open_stream(shard),
-                        walk: Some(Walk::since(since)),
-                    };
-                    self.said_caught_up = false;
+                    if self.walk_again(shard) {
+                        batch.reached.clear();
+                    }
                 }
             }
         }
         any
     }
 
+    /// The live stream of a shard is incomplete: what it lost, a walk finds; but for deletes that
+    /// were forgotten before they were sent, and then all is in doubt that is older (true).
+    fn walk_again(&mut self, shard: usize) -> bool {
+        self.said_caught_up = false;
+        let forgotten = self.store.forgotten_deletes();
+        let doubt = self.store.doubt().filter(|_| forgotten > self.forgotten);
+        let shards = if let Some(floor) = doubt {
+            self.doubt = Some(floor);
+            self.forgotten = forgotten;
+            self.store.forget_acknowledgements();
+            // Batches that are under way were for what has just been put in doubt.
+            self.memory.forget_reached();
+            0..SHARDS
+        } else {
+            shard..shard + 1
+        };
+        for shard in shards {
+            let since = self.store.acknowledged(shard);
+            let sent = self.store.open_stream(shard);
+            self.shards[shard] = Sending { sent, walk: Some(Walk::since(since)) };
+        }
+        doubt.is_some()
+    }
+
     /// Adds a step of what the peer missed; true if there is more.
     fn add_walk(&mut self, batch: &mut Batch<'_>, now: Now) -> bool {
+        if self.doubt.is_some() {
+            // The doubt goes first: what is walked comes after it.
+            return true;
+        }
         let Some(shard) = (0..SHARDS)
             .map(|offset| (self.next_walk + offset) % SHARDS)
             .find(|&shard| self.shards[shard].walk.is_some())
@@ -456,6 +483,11 @@ impl Memory {
                 store.acknowledge(shard, version);
             }
         }
+    }
+
+    /// What is in flight proves nothing any more.
+    fn forget_reached(&mut self) {
+        self.in_flight.iter_mut().for_each(|flight| flight.reached.clear());
     }
 
     /// What was in flight on a connection that is gone is sent again by the walk.

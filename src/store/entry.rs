@@ -128,12 +128,11 @@ impl Entry<'_, '_> {
         version
     }
 
-    /// Deletes the live item, if there is one.
-    pub fn delete(&mut self) {
-        if let Some(at) = self.live.take() {
-            self.shard.delete(at, self.now);
-            self.found = None;
-        }
+    /// Deletes the live item, if there is one; returns the version of the delete.
+    pub fn delete(&mut self) -> Option<Version> {
+        let at = self.live.take()?;
+        self.found = None;
+        Some(self.shard.delete(at, self.now))
     }
 
     /// Sets the expiry of the live item, in Unix seconds; the version stays.

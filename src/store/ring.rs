@@ -40,11 +40,19 @@ impl Ring {
         }
         self.pushed = true;
         if self.entries.len() == CAPACITY {
-            self.entries = VecDeque::new();
-            self.overrun = true;
+            self.give_up();
             return;
         }
         self.entries.push_back(written);
+    }
+
+    /// Forgets what was recorded: the stream is incomplete, the shard must be walked.
+    pub(super) fn give_up(&mut self) {
+        if self.open {
+            self.entries = VecDeque::new();
+            self.overrun = true;
+            self.pushed = true;
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Written> {

@@ -44,6 +44,8 @@ pub(super) struct Shard {
     pub(super) acked: Version,
     /// Tombstones up to here may have been forgotten before the peer acknowledged them.
     pub(super) floor: Version,
+    /// How many were.
+    pub(super) forgotten: u64,
     pub(super) ring: Ring,
     pub(super) replicated: Option<Replicated>,
     classes: Arc<Classes>,
@@ -75,6 +77,7 @@ impl Shard {
             horizon: Version::NONE,
             acked: Version::NONE,
             floor: Version::NONE,
+            forgotten: 0,
             ring: Ring::default(),
             replicated,
             stats: vec![ClassStats::default(); classes.count()],
@@ -233,12 +236,15 @@ impl Shard {
         while self.grave_cost > limit {
             let oldest = self.graves.oldest();
             self.floor = self.floor.max(self.slots.get(oldest).version);
+            self.forgotten += 1;
             self.forget(oldest);
+            // It may not have been sent yet, and can't be any more.
+            self.ring.give_up();
         }
     }
 
-    /// A client's delete of a live item.
-    pub(super) fn delete(&mut self, at: u32, now: Now) {
+    /// A client's delete of a live item; returns its version.
+    pub(super) fn delete(&mut self, at: u32, now: Now) -> Version {
         let version = self.next_version(now);
         match self.replicated {
             None => self.forget(at),
@@ -247,10 +253,10 @@ impl Shard {
                 self.ring.push(Written { slot: at, version });
             }
         }
+        version
     }
 
-    /// Ends an item that nobody deleted. Expiry and eviction are this node's own business, except
-    /// where the peer has not seen the write yet: it would go on to serve the value before it.
+    /// Ends an item that nobody deleted; expiry and eviction are this node's own business.
     fn retire(&mut self, at: u32, reason: Reason, now: Now) {
         let (class, _) = self.size_of(self.slots.get(at));
         let slot = self.slots.get(at);
@@ -266,7 +272,13 @@ impl Shard {
             stats.expired_unfetched += u64::from(!slot.fetched);
             stats.crawler_reclaimed += u64::from(reason == Reason::Crawled);
         }
-        let version = slot.version;
+        self.end(at);
+    }
+
+    /// Takes an item away. Where the peer has not seen it yet, the memory of it stays: the peer
+    /// would go on to serve the value from before it.
+    fn end(&mut self, at: u32) {
+        let version = self.slots.get(at).version;
         match self.replicated {
             Some(replicated) if version.node() == replicated.node && version > self.acked => {
                 self.bury(at, version, replicated.tombstone_limit);
@@ -468,7 +480,7 @@ impl Shard {
         for at in 0..self.slots.len() {
             let slot = self.slots.get(at);
             if slot.state == State::Item && slot.version <= floor {
-                self.forget(at);
+                self.end(at);
                 dropped += 1;
             }
         }

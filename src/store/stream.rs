@@ -161,6 +161,11 @@ impl Store {
         (0..SHARDS).filter_map(in_doubt).max()
     }
 
+    /// How many deletes were forgotten before the peer acknowledged them.
+    pub fn forgotten_deletes(&self) -> u64 {
+        (0..SHARDS).map(|number| self.lock(number).forgotten).sum()
+    }
+
     /// The newest version of a delete that was forgotten before the peer acknowledged it.
     pub fn tombstone_floor(&self) -> Version {
         (0..SHARDS).map(|number| self.lock(number).floor).max().unwrap_or_default()

@@ -1,1 +1,206 @@
 use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const START: Now = Now(1_800_000_000_000);
+
+fn settings(memory: u64) -> Settings {
+    Settings {
+        memory,
+        evictions: true,
+        item_size_max: 1 << 20,
+        growth_factor: 1.25,
+        chunk_size: 48,
+        cas: true,
+        tombstone_memory: None,
+    }
+}
+
+fn set(
+    store: &Store,
+    key: &[u8],
+    value: &[u8],
+    exptime: u32,
+    now: Now,
+) -> Result<Version, OutOfMemory> {
+    Ok(store.entry_with_room(key, value.len(), now)?.put(0, exptime, &[value]))
+}
+
+fn get(store: &Store, key: &[u8], now: Now) -> Option<Vec<u8>> {
+    match store.get(key, now, |item| item.value().to_vec()) {
+        Found::Hit(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn crawl_everything(store: &Store, now: Now) {
+    (0..100 * SHARDS).for_each(|_| store.crawl(now));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set { key: u8, size: usize, ttl: u32 },
+    Delete { key: u8 },
+    Touch { key: u8, ttl: u32 },
+    Flush,
+    FlushIn { seconds: u64 },
+    Wait { ms: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let size = prop_oneof![0usize..40, (SHARED_FROM - 3)..(SHARED_FROM + 3)];
+    let step = prop_oneof![
+        6 => (0u8..20, size, 0u32..4).prop_map(|(key, size, ttl)| Step::Set { key, size, ttl }),
+        2 => (0u8..20).prop_map(|key| Step::Delete { key }),
+        2 => (0u8..20, 0u32..4).prop_map(|(key, ttl)| Step::Touch { key, ttl }),
+        1 => Just(Step::Flush),
+        1 => (1u64..4).prop_map(|seconds| Step::FlushIn { seconds }),
+        3 => (0u64..1500).prop_map(|ms| Step::Wait { ms }),
+    ];
+    proptest::collection::vec(step, 1..200)
+}
+
+/// The same rules as a map without limits.
+#[derive(Default)]
+struct Model {
+    items: HashMap<u8, (Vec<u8>, u32, u64)>,
+    flush_at: Option<u64>,
+}
+
+impl Model {
+    fn advance(&mut self, now: Now) {
+        self.items.retain(|_, (_, exptime, _)| *exptime == 0 || *exptime > now.seconds());
+        if let Some(at) = self.flush_at.filter(|&at| now.0 >= at) {
+            self.items.retain(|_, (_, _, stored)| *stored >= at);
+            self.flush_at = None;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_store_is_a_map_with_expiry_and_flushes(steps in steps()) {
+        let store = Store::new(&settings(64 << 20));
+        let mut model = Model::default();
+        let mut now = START;
+        let exptime = |ttl: u32, now: Now| if ttl == 0 { 0 } else { now.seconds() + ttl };
+        for step in steps {
+            match step {
+                Step::Set { key, size, ttl } => {
+                    let value = vec![key; size];
+                    set(&store, &[key], &value, exptime(ttl, now), now).unwrap();
+                    model.items.insert(key, (value, exptime(ttl, now), now.0));
+                }
+                Step::Delete { key } => {
+                    store.entry(&[key], now).delete();
+                    model.items.remove(&key);
+                }
+                Step::Touch { key, ttl } => {
+                    store.entry(&[key], now).touch(exptime(ttl, now));
+                    if let Some(item) = model.items.get_mut(&key) {
+                        item.1 = exptime(ttl, now);
+                    }
+                }
+                Step::Flush => {
+                    store.flush(now);
+                    model = Model::default();
+                }
+                Step::FlushIn { seconds } => {
+                    let at = u64::from(now.seconds()) * 1000 + seconds * 1000;
+                    store.flush_at(at, now);
+                    model.flush_at = Some(at);
+                }
+                Step::Wait { ms } => now.0 += ms,
+            }
+            store.tick(now);
+            model.advance(now);
+            for key in 0..20 {
+                let expected = model.items.get(&key).map(|item| item.0.clone());
+                prop_assert_eq!(get(&store, &[key], now), expected, "key {}", key);
+            }
+            prop_assert_eq!(store.stats(now).total().number, model.items.len() as u64);
+        }
+        store.flush(now);
+        crawl_everything(&store, now);
+        prop_assert_eq!((store.memory_used(), store.stats(now).total().number), (0, 0));
+        prop_assert_eq!(store.stats(now).total().mem_requested, 0);
+    }
+
+    #[test]
+    fn memory_never_passes_its_limit(
+        memory in 2_000u64..200_000,
+        sizes in proptest::collection::vec((any::<u8>(), 0usize..30_000), 1..300),
+    ) {
+        let store = Store::new(&settings(memory));
+        for (key, size) in sizes {
+            let stored = set(&store, &[key], &vec![0; size], 0, START);
+            let cost = slots::cost_of(1, size);
+            prop_assert!(store.memory_used() <= memory);
+            prop_assert_eq!(stored.is_ok(), cost <= memory, "a value of {}", size);
+        }
+    }
+}
+
+#[test]
+fn without_evictions_a_full_store_refuses_and_keeps_what_it_has() {
+    let store = Store::new(&Settings { evictions: false, ..settings(10_000) });
+    let stored =
+        (0..100u8).take_while(|&key| set(&store, &[key], &[0; 100], 0, START).is_ok()).count();
+    assert!((10..100).contains(&stored));
+    assert!((0..stored).all(|key| get(&store, &[key as u8], START).is_some()));
+}
+
+#[test]
+fn what_is_read_survives_what_is_not() {
+    let store = Store::new(&settings(200_000));
+    set(&store, b"wanted", &[0; 100], 0, START).unwrap();
+    for number in 0..10_000u32 {
+        set(&store, &number.to_be_bytes(), &[0; 100], 0, START).unwrap();
+        assert!(get(&store, b"wanted", START).is_some(), "gone after {number} others");
+    }
+    assert!(store.stats(START).total().evicted > 8_000);
+}
+
+#[test]
+fn sixty_four_items_of_a_megabyte_fit_nearly_all_into_64_megabytes() {
+    let store = Store::new(&settings(64 << 20));
+    for key in 0..64u8 {
+        set(&store, &[key], &vec![key; 1_000_000], 0, START).unwrap();
+    }
+    assert_eq!(store.stats(START).total().number, 64);
+}
+
+#[test]
+fn a_lowered_limit_is_reached_by_and_by() {
+    let store = Store::new(&settings(1 << 20));
+    for number in 0..10_000u32 {
+        set(&store, &number.to_be_bytes(), &[0; 100], 0, START).unwrap();
+    }
+    store.set_memory_limit(100_000);
+    (0..1_000).for_each(|_| store.tick(START));
+    assert!(store.memory_used() <= 100_000);
+}
+
+#[test]
+fn threads_that_write_at_once_leave_exact_books() {
+    let store = Store::new(&settings(1 << 20));
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..20_000u32 {
+                    let key = (number * 7 + thread) % 3_000;
+                    set(store, &key.to_be_bytes(), &vec![0; (key % 700) as usize], 0, START)
+                        .unwrap();
+                    if number % 3 == 0 {
+                        store.entry(&key.to_be_bytes(), START).delete();
+                    }
+                }
+            });
+        }
+    });
+    assert!(store.memory_used() <= 1 << 20);
+    store.flush(START);
+    crawl_everything(&store, START);
+    assert_eq!((store.memory_used(), store.stats(START).total().number), (0, 0));
+}

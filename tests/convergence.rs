@@ -1,0 +1,356 @@
+//! Two real cores over a simulated connection: whatever is written, cut, lost and restarted, in the
+//! end both nodes hold the same, and nothing that was deleted or overwritten comes back.
+
+use bytes::BytesMut;
+use paircached::replication::hello::Hello;
+use paircached::replication::session::{Memory, Session};
+use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const START: u64 = 1_800_000_000_000;
+const WINDOW: u64 = 1 << 20;
+
+struct Simulated {
+    store: Arc<Store>,
+    settings: Settings,
+    node: Node,
+    incarnation: u64,
+    memory: Memory,
+    session: Option<Session>,
+    /// Bytes on their way to this node.
+    input: BytesMut,
+}
+
+impl Simulated {
+    fn new(node: Node, settings: &Settings) -> Simulated {
+        let store = Arc::new(Store::new(settings));
+        store.set_node(node);
+        Simulated {
+            store,
+            settings: settings.clone(),
+            node,
+            incarnation: if node == Node::A { 10 } else { 20 },
+            memory: Memory::default(),
+            session: None,
+            input: BytesMut::new(),
+        }
+    }
+
+    fn hello(&self, now: Now) -> Hello {
+        Hello {
+            protocol: Hello::protocol(),
+            node: self.node,
+            node_fixed: true,
+            incarnation: self.incarnation,
+            clock: now.0,
+            seen_incarnation: self.memory.peer_incarnation,
+            seen_batch: self.memory.applied_batch,
+            window: WINDOW,
+            cluster: String::new(),
+        }
+    }
+
+    fn start(&mut self, peer: &Hello, now: Now) {
+        let memory = std::mem::take(&mut self.memory);
+        self.session = Some(Session::start(Arc::clone(&self.store), memory, peer, WINDOW, now));
+    }
+
+    fn cut(&mut self) {
+        self.input.clear();
+        if let Some(session) = self.session.take() {
+            self.memory = session.end();
+        }
+    }
+
+    fn restart(&mut self) {
+        let incarnation = self.incarnation + 1;
+        *self = Simulated { incarnation, ..Simulated::new(self.node, &self.settings) };
+    }
+
+    /// Everything it holds.
+    fn contents(&self, now: Now) -> BTreeMap<Vec<u8>, (Vec<u8>, Version, u32)> {
+        let mut contents = BTreeMap::new();
+        for shard in 0..SHARDS {
+            let mut walk = Walk::since(Version::NONE);
+            while !self.store.walk(shard, &mut walk, usize::MAX, now, |change| {
+                if let Change::Set { key, value, version, exptime, .. } = change {
+                    contents.insert(key.to_vec(), (value.to_vec(), version, exptime));
+                }
+            }) {}
+        }
+        contents
+    }
+}
+
+struct Pair {
+    nodes: [Simulated; 2],
+    now: Now,
+    connected: bool,
+    /// The newest write of each key anywhere: its value, or that it was deleted.
+    newest: BTreeMap<Vec<u8>, (Version, Option<Vec<u8>>)>,
+    /// Everything before was flushed.
+    flushed: Version,
+    writes: u64,
+}
+
+impl Pair {
+    fn new(settings: &Settings) -> Pair {
+        Pair {
+            nodes: [Simulated::new(Node::A, settings), Simulated::new(Node::B, settings)],
+            now: Now(START),
+            connected: false,
+            newest: BTreeMap::new(),
+            flushed: Version::NONE,
+            writes: 0,
+        }
+    }
+
+    fn connect(&mut self) {
+        if self.connected {
+            return;
+        }
+        self.connected = true;
+        let hellos = [self.nodes[0].hello(self.now), self.nodes[1].hello(self.now)];
+        self.nodes[0].start(&hellos[1], self.now);
+        self.nodes[1].start(&hellos[0], self.now);
+    }
+
+    fn cut(&mut self) {
+        self.connected = false;
+        self.nodes.iter_mut().for_each(Simulated::cut);
+    }
+
+    /// Lets one node say something, of which `share` percent arrive at the other before a cut could
+    /// come; the rest is on its way.
+    fn talk(&mut self, from: usize, share: usize) {
+        if !self.connected {
+            return;
+        }
+        let (now, mut out) = (self.now, Vec::new());
+        let [a, b] = &mut self.nodes;
+        let (speaker, listener) = if from == 0 { (a, b) } else { (b, a) };
+        speaker.session.as_mut().unwrap().produce(&mut out, now).unwrap();
+        let before = listener.input.len();
+        listener.input.extend_from_slice(&out);
+        let mut rest = listener.input.split_off(before + out.len() * share / 100);
+        listener.session.as_mut().unwrap().receive(&mut listener.input, now).unwrap();
+        std::mem::swap(&mut rest, &mut listener.input);
+        // What had not arrived as a whole frame stays in front of what comes.
+        rest.extend_from_slice(&listener.input);
+        listener.input = rest;
+    }
+
+    fn settle(&mut self) {
+        self.connect();
+        for _ in 0..100 {
+            self.now.0 += 1;
+            self.talk(0, 100);
+            self.talk(1, 100);
+        }
+        for node in &self.nodes {
+            let session = node.session.as_ref().unwrap();
+            assert!(session.is_in_sync() && session.is_drained());
+        }
+    }
+
+    fn write(&mut self, node: usize, key: u8, deleted: bool, size: usize) {
+        self.writes += 1;
+        let store = Arc::clone(&self.nodes[node].store);
+        let key = vec![b'k', key];
+        if deleted {
+            let version = store.entry(&key, self.now).delete();
+            if let Some(version) = version {
+                self.note(key, version, None);
+            }
+            return;
+        }
+        let value = format!("{}-{}", self.writes, "x".repeat(size)).into_bytes();
+        let Ok(mut entry) = store.entry_with_room(&key, value.len(), self.now) else { return };
+        let version = entry.put(0, 0, &[&value]);
+        drop(entry);
+        self.note(key, version, Some(value));
+    }
+
+    fn note(&mut self, key: Vec<u8>, version: Version, value: Option<Vec<u8>>) {
+        if self.newest.get(&key).is_none_or(|newest| version > newest.0) {
+            self.newest.insert(key, (version, value));
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.now.0 += step.pause;
+        let node = step.node;
+        match step.action {
+            Action::Set { key, size } => self.write(node, key, false, size),
+            Action::Delete { key } => self.write(node, key, true, 0),
+            Action::Touch { key, seconds } => {
+                let exptime = self.now.seconds() + seconds;
+                self.nodes[node].store.entry(&[b'k', key], self.now).touch(exptime);
+            }
+            Action::Flush => {
+                let store = &self.nodes[node].store;
+                store.flush(self.now);
+                self.flushed = self.flushed.max(store.flush_state().horizon);
+            }
+            Action::Talk { share } => self.talk(node, share),
+            Action::Connect => self.connect(),
+            Action::Cut => self.cut(),
+            Action::Restart => {
+                self.cut();
+                self.nodes[node].restart();
+            }
+        }
+    }
+
+    /// Nothing that a node holds is older than the newest write of that key.
+    fn nobody_lies(&self) {
+        for node in &self.nodes {
+            for (key, (value, version, _)) in node.contents(self.now) {
+                let (newest, expected) = &self.newest[&key];
+                assert!(version >= self.flushed, "{key:?} was flushed");
+                let same = (&version, Some(&value)) == (newest, expected.as_ref());
+                assert!(same, "{key:?} of {version:?} is older than {newest:?}");
+            }
+        }
+    }
+
+    fn both_hold_the_same(&self) {
+        assert_eq!(self.nodes[0].contents(self.now), self.nodes[1].contents(self.now));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Set { key: u8, size: usize },
+    Delete { key: u8 },
+    Touch { key: u8, seconds: u32 },
+    Flush,
+    Talk { share: usize },
+    Connect,
+    Cut,
+    Restart,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    node: usize,
+    pause: u64,
+    action: Action,
+}
+
+fn steps(keys: u8, size: usize, restarts: u32) -> impl Strategy<Value = Vec<Step>> {
+    let action = prop_oneof![
+        12 => (0..keys, 0..size).prop_map(|(key, size)| Action::Set { key, size }),
+        6 => (0..keys).prop_map(|key| Action::Delete { key }),
+        2 => (0..keys, 10_000u32..20_000).prop_map(|(key, seconds)| Action::Touch { key, seconds }),
+        1 => Just(Action::Flush),
+        12 => (0usize..=100).prop_map(|share| Action::Talk { share }),
+        3 => Just(Action::Connect),
+        2 => Just(Action::Cut),
+        restarts => Just(Action::Restart),
+    ];
+    let step = (0usize..2, 0u64..3, action);
+    let step = step.prop_map(|(node, pause, action)| Step { node, pause, action });
+    proptest::collection::vec(step, 1..150)
+}
+
+fn settings(memory: u64, tombstones: u64) -> Settings {
+    Settings {
+        memory,
+        evictions: true,
+        item_size_max: 1 << 20,
+        growth_factor: 1.25,
+        chunk_size: 48,
+        cas: true,
+        tombstone_memory: Some(tombstones),
+    }
+}
+
+proptest! {
+    #[test]
+    fn after_any_cuts_both_hold_every_newest_value(steps in steps(12, 20, 0)) {
+        let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+        steps.iter().for_each(|step| pair.step(step));
+        pair.settle();
+        pair.both_hold_the_same();
+        pair.nobody_lies();
+        let held = pair.nodes[0].contents(pair.now);
+        for (key, (version, value)) in &pair.newest {
+            if value.is_some() && *version > pair.flushed {
+                prop_assert!(held.contains_key(key), "{key:?} is missing");
+            }
+        }
+    }
+
+    #[test]
+    fn without_room_for_tombstones_keys_are_forgotten_but_never_come_back(steps in steps(200, 20, 0)) {
+        let mut pair = Pair::new(&settings(64 << 20, 0));
+        steps.iter().for_each(|step| pair.step(step));
+        pair.settle();
+        pair.nobody_lies();
+    }
+
+    #[test]
+    fn with_little_memory_values_are_evicted_but_never_stale(steps in steps(12, 9_000, 0)) {
+        let mut pair = Pair::new(&settings(40_000, 10_000));
+        steps.iter().for_each(|step| pair.step(step));
+        pair.settle();
+        pair.nobody_lies();
+    }
+
+    #[test]
+    fn a_node_that_lost_everything_is_filled(steps in steps(12, 20, 2)) {
+        let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+        steps.iter().for_each(|step| pair.step(step));
+        pair.settle();
+        pair.both_hold_the_same();
+    }
+}
+
+#[test]
+fn more_writes_than_a_ring_holds_are_all_replicated() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.settle();
+    for number in 0..400_000u32 {
+        let key = (number % 100_000).to_string();
+        let mut entry = pair.nodes[0].store.entry_with_room(key.as_bytes(), 10, pair.now).unwrap();
+        entry.put(0, 0, &[number.to_string().as_bytes()]);
+    }
+    for _ in 0..1_000 {
+        pair.talk(0, 100);
+        pair.talk(1, 100);
+    }
+    pair.settle();
+    assert_eq!(pair.nodes[1].contents(pair.now).len(), 100_000);
+    pair.both_hold_the_same();
+}
+
+#[test]
+fn a_cut_costs_what_changed() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    for key in 0..200 {
+        pair.write(0, key, false, 1_000);
+        pair.write(1, key, false, 1_000);
+    }
+    pair.settle();
+    pair.cut();
+    pair.write(0, 7, false, 1_000);
+    pair.connect();
+    let mut out = Vec::new();
+    pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now).unwrap();
+    assert!((1_000..3_000).contains(&out.len()), "{} bytes", out.len());
+}
+
+#[test]
+fn a_value_of_every_size_arrives() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.connect();
+    for (key, size) in [0, 1, 16_383, 16_384, 32_768, 131_072, 1_000_000].into_iter().enumerate() {
+        pair.write(key % 2, key as u8, false, size);
+    }
+    pair.settle();
+    assert_eq!(pair.nodes[0].contents(pair.now).len(), 7);
+    pair.both_hold_the_same();
+}
