@@ -233,7 +233,7 @@ fn help_version_and_licence_are_printed() {
     for absent in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
         assert!(!help.to_lowercase().contains(absent), "{absent}");
     }
-    let version = format!("paircached {} (memcached 1.6.45)\n", env!("CARGO_PKG_VERSION"));
+    let version = format!("memcached 1.6.45\npaircached {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(print(&["-V"]), version);
     assert!(print(&["-i"]).starts_with("MIT License"));
 }
