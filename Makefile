@@ -1,0 +1,66 @@
+# Short recipes; the work is in cargo, rpm/build, vagrant/lab and the tests.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTEST = target/venv/bin/pytest -q
+cargo_deny = target/tools/bin/cargo-deny
+RELEASE_DIR = target/release
+
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab rpm lab clean
+
+build:
+	cargo build --release --locked
+
+## Starts a replicating pair on loopback, and keeps it running until Ctrl-C.
+run: build
+	tests/pair/run $(RELEASE_DIR)
+
+install: build
+	install -D -m 0755 $(RELEASE_DIR)/paircached $(DESTDIR)$(PREFIX)/bin/paircached
+	install -D -m 0755 $(RELEASE_DIR)/pairctl $(DESTDIR)$(PREFIX)/bin/pairctl
+	install -D -m 0644 docs/man/paircached.8 $(DESTDIR)$(PREFIX)/share/man/man8/paircached.8
+	install -D -m 0644 docs/man/pairctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/pairctl.1
+	install -D -m 0644 docs/man/paircached.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/paircached.toml.5
+
+## Installs what is missing and runs all tests.
+test: lint test-rust test-compat test-pair test-packaging test-ansible test-lab
+
+setup:
+	.ci/setup
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(cargo_deny) --log-level error check bans licenses sources
+	shellcheck .ci/run .ci/setup rpm/build vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run
+	mandoc -T lint -W warning docs/man/*
+
+test-rust: setup
+	cargo test --locked
+
+test-compat: setup
+	cargo build --locked
+	PAIRCACHED=$(CURDIR)/target/debug/paircached $(PYTEST) -n 4 tests/compat
+
+test-pair: setup build
+	$(PYTEST) -n 2 tests/pair
+
+test-packaging: rpm
+	$(PYTEST) tests/packaging
+
+test-ansible: setup
+	cargo build --locked
+	$(PYTEST) tests/ansible
+
+test-lab: rpm
+	$(PYTEST) tests/lab
+
+rpm: setup
+	rpm/build
+
+## Brings up the two nodes of the lab with the pair deployed; `vagrant/lab down` removes them.
+lab: rpm
+	vagrant/lab up
+
+clean:
+	cargo clean
