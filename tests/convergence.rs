@@ -1,6 +1,8 @@
 //! Two real cores over a simulated connection: whatever is written, cut, lost and restarted, in the
 //! end both nodes hold the same, and nothing that was deleted or overwritten comes back.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use bytes::BytesMut;
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Memory, Session};
