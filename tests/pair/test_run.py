@@ -9,7 +9,7 @@ from conftest import free_port
 
 
 def test_make_run_shows_a_write_arriving_and_stops_on_ctrl_c(programs):
-    ports = f"{free_port()} {free_port()}"
+    ports = " ".join(str(free_port()) for _ in range(4))
     run = Path(__file__).with_name("run")
     process = subprocess.Popen(
         [run, programs], env={**os.environ, "PORTS": ports},
