@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::BytesMut;
+use paircached::replication::Memory;
 use paircached::replication::hello::Hello;
-use paircached::replication::session::{Memory, Session};
+use paircached::replication::session::Session;
 use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

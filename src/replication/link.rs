@@ -5,9 +5,10 @@
 
 mod handshake;
 
+use super::Memory;
 use super::frame::{self, Kind};
 use super::hello;
-use super::session::{Memory, Resync, Session};
+use super::session::{Resync, Session};
 use super::{State, Status};
 use crate::command::Clock;
 use crate::store::{Node, Store};

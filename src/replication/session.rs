@@ -7,9 +7,9 @@
 
 use super::frame::{self, FrameError, HEADER, Kind};
 use super::hello::Hello;
+use super::memory::{InFlight, Memory};
 use crate::store::{Applied, Change, Flush, LiveStep, Now, SHARDS, Store, Version, Walk};
 use bytes::{Buf, BufMut, BytesMut};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -38,35 +38,6 @@ pub enum SessionError {
     /// Nothing was heard for too long.
     #[error("nothing heard from the peer for {0} ms")]
     Silence(u64),
-}
-
-/// What is kept from one link to the next.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// The peer's last incarnation; 0 if there was none.
-    pub peer_incarnation: u64,
-    /// The last batch of it that was applied here.
-    pub applied_batch: u64,
-    /// The last batch sent to it.
-    sent_batch: u64,
-    /// What is in flight: what becomes known when a batch is acknowledged.
-    in_flight: VecDeque<InFlight>,
-    /// Changes in flight.
-    in_flight_ops: u64,
-    /// Bytes in flight.
-    in_flight_bytes: u64,
-    /// This node has once been given everything the peer had.
-    pub filled: bool,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    batch: u64,
-    bytes: u64,
-    ops: u64,
-    sent_at: Now,
-    /// Up to where the peer holds each of these shards once it has this batch.
-    reached: Vec<(usize, Version)>,
 }
 
 /// How a session began.
@@ -460,41 +431,6 @@ impl Session {
     /// Changes sent and received since the last call.
     pub fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.sent), std::mem::take(&mut self.received))
-    }
-}
-
-impl Memory {
-    fn send(&mut self, flight: InFlight) {
-        self.sent_batch = flight.batch;
-        self.in_flight_bytes += flight.bytes;
-        self.in_flight_ops += flight.ops;
-        self.in_flight.push_back(flight);
-    }
-
-    /// The peer has applied everything up to `batch`.
-    fn acknowledge(&mut self, store: &Store, batch: u64) {
-        while self.in_flight.front().is_some_and(|flight| flight.batch <= batch) {
-            let Some(flight) = self.in_flight.pop_front() else {
-                return;
-            };
-            self.in_flight_bytes -= flight.bytes;
-            self.in_flight_ops -= flight.ops;
-            for (shard, version) in flight.reached {
-                store.acknowledge(shard, version);
-            }
-        }
-    }
-
-    /// What is in flight proves nothing any more.
-    fn forget_reached(&mut self) {
-        self.in_flight.iter_mut().for_each(|flight| flight.reached.clear());
-    }
-
-    /// What was in flight on a connection that is gone is sent again by the walk.
-    fn forget_flight(&mut self) {
-        self.in_flight.clear();
-        self.in_flight_bytes = 0;
-        self.in_flight_ops = 0;
     }
 }
 

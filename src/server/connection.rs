@@ -71,8 +71,10 @@ pub(super) struct Connection {
     skip: usize,
     /// A read whose remaining keys stand at the front of `unfinished`.
     paused: Option<Get>,
-    /// Replies that the client has not taken.
+    /// Replies that the client has not taken, or has not been sent because of a yield.
     replies: Output,
+    /// The last turn ended for the sake of others, and its replies have not been sent.
+    yielded: bool,
     end: Option<End>,
 }
 
@@ -93,6 +95,7 @@ impl Connection {
             skip: 0,
             paused: None,
             replies: Output::default(),
+            yielded: false,
             end: None,
         }
     }
@@ -110,7 +113,9 @@ impl Connection {
     /// Does all that can be done now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
         loop {
-            std::task::ready!(self.poll_flush(cx))?;
+            if !self.yielded {
+                std::task::ready!(self.poll_flush(cx))?;
+            }
             if let Some(end) = self.end {
                 return Poll::Ready(Ok(end));
             }
@@ -120,6 +125,7 @@ impl Connection {
                 Next::Flush => self.needed = 0,
                 Next::Yield => {
                     self.needed = 0;
+                    self.yielded = true;
                     self.counters().conn_yields.add(1);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -133,6 +139,10 @@ impl Connection {
     fn poll_turn(&mut self, cx: &mut Context<'_>, lent: &mut Lent) -> Poll<io::Result<Next>> {
         let Lent { input, output } = lent;
         debug_assert!(output.is_empty());
+        if std::mem::take(&mut self.yielded) {
+            // The replies from before go out together with those of this turn.
+            std::mem::swap(output, &mut self.replies);
+        }
         let next = if self.unfinished.is_empty() {
             let mut buffer = ReadBuf::new(input);
             if std::task::ready!(self.socket.poll_read(cx, &mut buffer))? == 0 {
@@ -157,6 +167,10 @@ impl Connection {
             next
         };
         if output.is_empty() {
+            return Poll::Ready(Ok(next));
+        }
+        if next == Next::Yield {
+            std::mem::swap(output, &mut self.replies);
             return Poll::Ready(Ok(next));
         }
         let written = self.poll_send(cx, output);

@@ -11,6 +11,8 @@ mod budget;
 mod change;
 mod classes;
 mod entry;
+mod evict;
+mod merge;
 mod ring;
 mod shard;
 mod slots;

@@ -1,7 +1,7 @@
 //! One shard: a part of the keys with their index, order of eviction, tombstones and live stream.
 //! Everything here happens under the shard's lock and takes the time of a few memory accesses.
 
-use super::change::{Applied, Change};
+use super::change::Change;
 use super::classes::Classes;
 use super::ring::{Ring, Written};
 use super::slots::{Data, List, NIL, Slot, Slots, State};
@@ -9,9 +9,6 @@ use super::stats::ClassStats;
 use super::version::{Node, Now, Version, VersionClock};
 use hashbrown::HashTable;
 use std::sync::Arc;
-
-/// Items that one call evicts at most, so that the lock is held for a bounded time.
-const EVICT_STEP: usize = 32;
 
 /// What a write leaves behind for the peer; nothing of it exists when replication is off.
 #[derive(Clone, Copy, Debug)]
@@ -21,22 +18,14 @@ pub(super) struct Replicated {
     pub tombstone_limit: u64,
 }
 
-/// Why an item goes without having been deleted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    Evicted,
-    Reclaimed,
-    Crawled,
-}
-
 #[derive(Debug)]
 pub(super) struct Shard {
-    index: HashTable<u32>,
+    pub(super) index: HashTable<u32>,
     pub(super) slots: Slots,
-    order: List,
-    hand: u32,
-    graves: List,
-    grave_cost: u64,
+    pub(super) order: List,
+    pub(super) hand: u32,
+    pub(super) graves: List,
+    pub(super) grave_cost: u64,
     pub(super) clock: VersionClock,
     /// Items older than this were flushed.
     pub(super) horizon: Version,
@@ -48,7 +37,7 @@ pub(super) struct Shard {
     pub(super) forgotten: u64,
     pub(super) ring: Ring,
     pub(super) replicated: Option<Replicated>,
-    classes: Arc<Classes>,
+    pub(super) classes: Arc<Classes>,
     pub(super) stats: Vec<ClassStats>,
     pub(super) total_items: u64,
     pub(super) tombstones: u64,
@@ -56,7 +45,7 @@ pub(super) struct Shard {
     /// Bytes taken less bytes given back since the budget was last settled.
     pub(super) balance: i64,
     /// Position of the background search for expired items.
-    crawler: u32,
+    pub(super) crawler: u32,
     pub(super) crawler_checked: u64,
 }
 
@@ -91,7 +80,7 @@ impl Shard {
         }
     }
 
-    fn node(&self) -> Node {
+    pub(super) fn node(&self) -> Node {
         self.replicated.map_or(Node::A, |replicated| replicated.node)
     }
 
@@ -115,7 +104,7 @@ impl Shard {
         slot.state == State::Item && !self.is_dead(slot, now)
     }
 
-    fn is_dead(&self, slot: &Slot, now: Now) -> bool {
+    pub(super) fn is_dead(&self, slot: &Slot, now: Now) -> bool {
         slot.version < self.horizon || (slot.exptime != 0 && slot.exptime <= now.seconds())
     }
 
@@ -132,12 +121,12 @@ impl Shard {
     }
 
     /// Index of the class, and size as memcached counts it.
-    fn size_of(&self, slot: &Slot) -> (usize, u64) {
+    pub(super) fn size_of(&self, slot: &Slot) -> (usize, u64) {
         let size = self.classes.item_size(slot.key().len(), slot.flags, slot.value().len());
         (usize::from(self.classes.class_of(size)) - 1, size)
     }
 
-    fn book(&mut self, at: u32, sign: i64) {
+    pub(super) fn book(&mut self, at: u32, sign: i64) {
         let slot = self.slots.get(at);
         let (class, size) = self.size_of(slot);
         let chunks = self.classes.chunks_of(size);
@@ -148,7 +137,8 @@ impl Shard {
         stats.chunks = stats.chunks.wrapping_add_signed(sign * chunks as i64);
     }
 
-    /// Writes an item over whatever its key had.
+    /// Writes an item over whatever its key had. An item that is written again keeps its place in
+    /// the order of eviction, as one that was read.
     pub(super) fn put(
         &mut self,
         hash: u64,
@@ -156,18 +146,13 @@ impl Shard {
         new: &NewItem<'_>,
         now: Now,
     ) -> u32 {
-        let at = match found {
-            Some(at) => {
-                self.detach(at);
-                at
-            }
-            None => {
-                let at = self.slots.take();
-                let slots = &self.slots;
-                self.index.insert_unique(hash, at, |&at| slots.get(at).hash);
-                at
-            }
-        };
+        let at = found.unwrap_or_else(|| self.take_slot(hash));
+        let over_item = self.slots.get(at).state == State::Item;
+        if over_item {
+            self.book(at, -1);
+        } else {
+            self.detach(at);
+        }
         let slot = self.slots.get_mut(at);
         slot.data.overwrite(new.key, new.value);
         slot.hash = hash;
@@ -177,12 +162,22 @@ impl Shard {
         slot.exptime = new.exptime;
         slot.flags = new.flags;
         slot.accessed = now.seconds();
-        slot.visited = found.is_some() && slot.state == State::Item;
+        slot.visited = over_item;
         slot.fetched = false;
         slot.state = State::Item;
-        self.order.push(&mut self.slots, at);
+        if !over_item {
+            self.order.push(&mut self.slots, at);
+        }
         self.book(at, 1);
         self.total_items += 1;
+        at
+    }
+
+    /// A free slot that the index knows by `hash`.
+    fn take_slot(&mut self, hash: u64) -> u32 {
+        let at = self.slots.take();
+        let slots = &self.slots;
+        self.index.insert_unique(hash, at, |&at| slots.get(at).hash);
         at
     }
 
@@ -218,7 +213,7 @@ impl Shard {
     }
 
     /// Turns an item into the memory of its end at `version`.
-    fn bury(&mut self, at: u32, version: Version, limit: u64) {
+    pub(super) fn bury(&mut self, at: u32, version: Version, limit: u64) {
         self.detach(at);
         let key: Vec<u8> = self.slots.get(at).key().to_vec();
         let slot = self.slots.get_mut(at);
@@ -256,28 +251,9 @@ impl Shard {
         version
     }
 
-    /// Ends an item that nobody deleted; expiry and eviction are this node's own business.
-    fn retire(&mut self, at: u32, reason: Reason, now: Now) {
-        let (class, _) = self.size_of(self.slots.get(at));
-        let slot = self.slots.get(at);
-        let stats = &mut self.stats[class];
-        if reason == Reason::Evicted {
-            stats.evicted += 1;
-            stats.evicted_nonzero += u64::from(slot.exptime != 0);
-            stats.evicted_unfetched += u64::from(!slot.fetched);
-            stats.evicted_active += u64::from(slot.visited);
-            stats.evicted_time = u64::from(now.seconds().saturating_sub(slot.accessed));
-        } else {
-            stats.reclaimed += 1;
-            stats.expired_unfetched += u64::from(!slot.fetched);
-            stats.crawler_reclaimed += u64::from(reason == Reason::Crawled);
-        }
-        self.end(at);
-    }
-
     /// Takes an item away. Where the peer has not seen it yet, the memory of it stays: the peer
     /// would go on to serve the value from before it.
-    fn end(&mut self, at: u32) {
+    pub(super) fn end(&mut self, at: u32) {
         let version = self.slots.get(at).version;
         match self.replicated {
             Some(replicated) if version.node() == replicated.node && version > self.acked => {
@@ -285,63 +261,6 @@ impl Shard {
             }
             _ => self.forget(at),
         }
-    }
-
-    /// Takes back the room of an expired or flushed item that a request came across.
-    pub(super) fn reclaim(&mut self, at: u32, now: Now) {
-        self.retire(at, Reason::Reclaimed, now);
-    }
-
-    /// Evicts until `wanted` bytes came free or [`EVICT_STEP`] items went; false if none was left.
-    ///
-    /// SIEVE (Zhang et al., NSDI 2024): a hand goes from old to new and takes the first item that
-    /// was not read since it last passed.
-    pub(super) fn evict(&mut self, wanted: u64, now: Now) -> bool {
-        let before = self.balance;
-        for step in 0..EVICT_STEP {
-            let Some(victim) = self.next_victim(now) else {
-                return step > 0;
-            };
-            let reason =
-                if self.is_live(victim, now) { Reason::Evicted } else { Reason::Reclaimed };
-            self.retire(victim, reason, now);
-            if before - self.balance >= wanted as i64 {
-                break;
-            }
-        }
-        true
-    }
-
-    fn next_victim(&mut self, now: Now) -> Option<u32> {
-        loop {
-            if self.hand == NIL {
-                self.hand = self.order.oldest();
-            }
-            let at = self.hand;
-            if at == NIL {
-                return None;
-            }
-            if !self.slots.get(at).visited || !self.is_live(at, now) {
-                return Some(at);
-            }
-            self.slots.get_mut(at).visited = false;
-            self.hand = List::newer(&self.slots, at);
-        }
-    }
-
-    /// Looks at the next `steps` slots for expired items; true when the end was reached.
-    pub(super) fn crawl(&mut self, steps: u32, now: Now) -> bool {
-        let end = self.slots.len().min(self.crawler.saturating_add(steps));
-        for at in self.crawler..end {
-            self.crawler_checked += 1;
-            let slot = self.slots.get(at);
-            if slot.state == State::Item && self.is_dead(slot, now) {
-                self.retire(at, Reason::Crawled, now);
-            }
-        }
-        let finished = end == self.slots.len();
-        self.crawler = if finished { 0 } else { end };
-        finished
     }
 
     /// Records a local write of this slot for the peer.
@@ -386,119 +305,6 @@ impl Shard {
             version: slot.version,
             touched: slot.touched,
             exptime: slot.exptime,
-        }
-    }
-
-    /// The one way a change of the peer's enters: it wins if it is newer than what is here.
-    pub(super) fn merge(&mut self, hash: u64, change: &Change<'_>, now: Now) -> Applied {
-        match *change {
-            Change::Set { key, value, flags, exptime, version, touched } => {
-                self.clock.observe(version.max(touched));
-                let found = self.find(hash, key);
-                if let Some(verdict) = self.refuses(found, version) {
-                    if verdict == Applied::Stale {
-                        self.merge_touch(found, version, touched, exptime);
-                    }
-                    return verdict;
-                }
-                let new = NewItem { key, value: &[value], flags, exptime, version, touched };
-                let at = self.put(hash, found, &new, now);
-                if self.is_dead(self.slots.get(at), now) {
-                    self.forget(at);
-                }
-                Applied::Accepted
-            }
-            Change::Delete { key, version } => {
-                self.clock.observe(version);
-                let found = self.find(hash, key);
-                match (found, self.refuses(found, version)) {
-                    (Some(at), None) => {
-                        self.forget(at);
-                        Applied::Accepted
-                    }
-                    (None, _) => Applied::Accepted,
-                    (_, Some(verdict)) => verdict,
-                }
-            }
-            Change::Touch { key, version, touched, exptime } => {
-                self.clock.observe(touched);
-                let found = self.find(hash, key);
-                if self.merge_touch(found, version, touched, exptime) {
-                    Applied::Accepted
-                } else {
-                    Applied::Stale
-                }
-            }
-            Change::Flush(flush) => {
-                self.flush_before(flush.horizon);
-                Applied::Accepted
-            }
-        }
-    }
-
-    fn refuses(&mut self, found: Option<u32>, version: Version) -> Option<Applied> {
-        if version < self.horizon {
-            return Some(Applied::Stale);
-        }
-        let Some(at) = found else {
-            return (version <= self.floor).then_some(Applied::Dropped);
-        };
-        let here = self.slots.get(at).version;
-        let ours = here.node() == self.node();
-        if here != version && ours && here > self.acked {
-            self.conflicts += 1;
-        }
-        (here >= version).then_some(Applied::Stale)
-    }
-
-    fn merge_touch(
-        &mut self,
-        found: Option<u32>,
-        version: Version,
-        touched: Version,
-        exptime: u32,
-    ) -> bool {
-        let Some(at) = found else { return false };
-        let slot = self.slots.get_mut(at);
-        let newer = slot.state == State::Item && slot.version == version && touched > slot.touched;
-        if newer {
-            slot.touched = touched;
-            slot.exptime = exptime;
-        }
-        newer
-    }
-
-    /// Everything older than `horizon` is gone.
-    pub(super) fn flush_before(&mut self, horizon: Version) {
-        self.horizon = self.horizon.max(horizon);
-        self.clock.observe(horizon);
-    }
-
-    /// Drops every item up to `floor`: it can't be known which of them were deleted at the peer.
-    pub(super) fn drop_in_doubt(&mut self, floor: Version) -> u64 {
-        let mut dropped = 0;
-        for at in 0..self.slots.len() {
-            let slot = self.slots.get(at);
-            if slot.state == State::Item && slot.version <= floor {
-                self.end(at);
-                dropped += 1;
-            }
-        }
-        dropped
-    }
-
-    /// Seconds since use of the oldest item of each class, among the `limit` oldest of all.
-    pub(super) fn ages(&self, limit: usize, now: Now, ages: &mut [u64]) {
-        let mut at = self.order.oldest();
-        for _ in 0..limit {
-            if at == NIL {
-                return;
-            }
-            let slot = self.slots.get(at);
-            let age = u64::from(now.seconds().saturating_sub(slot.accessed));
-            let class = self.size_of(slot).0;
-            ages[class] = ages[class].max(age);
-            at = List::newer(&self.slots, at);
         }
     }
 }

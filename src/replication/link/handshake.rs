@@ -2,9 +2,9 @@
 
 use super::{Link, QUIET, sleep, timeout};
 use crate::command::Clock;
+use crate::replication::Memory;
 use crate::replication::frame::{self, Kind};
 use crate::replication::hello::{HELLO_MAX, Hello, Refusal};
-use crate::replication::session::Memory;
 use crate::replication::{State, Status};
 use crate::store::{Node, Store};
 use bytes::{Buf, BytesMut};

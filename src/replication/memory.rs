@@ -1,0 +1,69 @@
+//! What a node knows of its peer from one link to the next.
+
+use crate::store::{Now, Store, Version};
+use std::collections::VecDeque;
+
+/// What is kept from one link to the next.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The peer's last incarnation; 0 if there was none.
+    pub peer_incarnation: u64,
+    /// The last batch of it that was applied here.
+    pub applied_batch: u64,
+    /// The last batch sent to it.
+    pub(super) sent_batch: u64,
+    /// What is in flight: what becomes known when a batch is acknowledged.
+    pub(super) in_flight: VecDeque<InFlight>,
+    /// Changes in flight.
+    pub(super) in_flight_ops: u64,
+    /// Bytes in flight.
+    pub(super) in_flight_bytes: u64,
+    /// This node has once been given everything the peer had.
+    pub filled: bool,
+}
+
+/// A batch that the peer has not acknowledged.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub batch: u64,
+    pub bytes: u64,
+    pub ops: u64,
+    pub sent_at: Now,
+    /// Up to where the peer holds each of these shards once it has this batch.
+    pub reached: Vec<(usize, Version)>,
+}
+
+impl Memory {
+    pub(super) fn send(&mut self, flight: InFlight) {
+        self.sent_batch = flight.batch;
+        self.in_flight_bytes += flight.bytes;
+        self.in_flight_ops += flight.ops;
+        self.in_flight.push_back(flight);
+    }
+
+    /// The peer has applied everything up to `batch`.
+    pub(super) fn acknowledge(&mut self, store: &Store, batch: u64) {
+        while self.in_flight.front().is_some_and(|flight| flight.batch <= batch) {
+            let Some(flight) = self.in_flight.pop_front() else {
+                return;
+            };
+            self.in_flight_bytes -= flight.bytes;
+            self.in_flight_ops -= flight.ops;
+            for (shard, version) in flight.reached {
+                store.acknowledge(shard, version);
+            }
+        }
+    }
+
+    /// What is in flight proves nothing any more.
+    pub(super) fn forget_reached(&mut self) {
+        self.in_flight.iter_mut().for_each(|flight| flight.reached.clear());
+    }
+
+    /// What was in flight on a connection that is gone is sent again by the walk.
+    pub(super) fn forget_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.in_flight_ops = 0;
+    }
+}
