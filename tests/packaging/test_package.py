@@ -150,8 +150,7 @@ def test_no_program_knows_where_it_was_built(root):
 @pytest.mark.parametrize("page", ["man8/paircached.8", "man5/paircached.toml.5", "man1/pairctl.1", "man1/memcached.1"])
 def test_the_manual_page_reads_well(root, page):
     manual = root / "usr/share/man"
-    file = manual / f"{page}.gz"
-    text = run("man", "--local-file", "--warnings", file, cwd=manual, env={"PATH": "/usr/bin:/bin", "MANWIDTH": "80"})
+    text = re.sub(".\b", "", run("mandoc", "-T", "ascii", manual / f"{page}.gz", cwd=manual))
     assert "NAME" in text and "SYNOPSIS" in text
 
 
