@@ -21,19 +21,3 @@ def test_a_second_run_of_the_playbook_changes_nothing(pair):
 def test_check_mode_on_finished_hosts_finds_nothing_to_change(pair):
     for host, count in recap(lab("deploy", "--check", "--diff", minutes=5)).items():
         assert (count["changed"], count["failed"], count["unreachable"]) == (0, 0, 0), host
-
-
-def test_on_bare_hosts_check_mode_changes_nothing_and_a_run_makes_a_pair(pair):
-    for node in pair.nodes:
-        node.run("yum -y remove paircached")
-        node.run("rm -rf /etc/sysconfig/memcached* /etc/paircached /etc/yum.repos.d/paircached.repo")
-
-    for host, count in recap(lab("deploy", "--check", "--diff", minutes=5)).items():
-        assert count["changed"] > 0 and (count["failed"], count["unreachable"]) == (0, 0), host
-    written = "/usr/bin/paircached /etc/sysconfig/memcached /etc/paircached /etc/yum.repos.d/paircached.repo"
-    for node in pair.nodes:
-        assert node.run(f"ls -d {written} 2>/dev/null", check=False) == ""
-
-    for host, count in recap(lab("deploy", minutes=5)).items():
-        assert count["changed"] > 0 and (count["failed"], count["unreachable"]) == (0, 0), host
-    pair.wait_until_in_sync()
