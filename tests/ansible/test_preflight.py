@@ -11,7 +11,7 @@ HARMLESS = {"assert", "set_fact", "setup", "gather_facts", "stat", "command", "v
 
 
 def preflight(play, hosts=None, dnf="/bin/sh", **variables):
-    run = play(HERE / "preflight.yml", hosts or PAIR, extra={"__paircached_dnf": [dnf]}, **variables)
+    run = play(HERE / "preflight.yml", hosts or PAIR, extra={"__paircached_dnf": dnf}, **variables)
     assert run.changed() == 0
     assert {action.removeprefix("ansible.builtin.") for action in run.actions()} <= HARMLESS
     return run
