@@ -50,7 +50,7 @@ test-packaging: rpm
 
 test-ansible: setup
 	cargo build --locked
-	$(PYTEST) tests/ansible
+	$(PYTEST) -n 2 tests/ansible
 
 test-lab: rpm
 	$(PYTEST) tests/lab
