@@ -32,7 +32,7 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(cargo_deny) --log-level error check bans licenses sources
-	shellcheck .ci/run .ci/setup rpm/build vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run
+	shellcheck .ci/run .ci/setup rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run
 	mandoc -T lint -W warning docs/man/*
 
 test-rust: setup
@@ -46,7 +46,7 @@ test-pair: setup build
 	$(PYTEST) -n 2 tests/pair
 
 test-packaging: rpm
-	$(PYTEST) tests/packaging
+	PAIRCACHED_REPO=$(CURDIR)/target/rpm/repo $(PYTEST) tests/packaging
 
 test-ansible: setup
 	cargo build --locked

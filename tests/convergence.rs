@@ -51,6 +51,7 @@ impl Simulated {
             seen_incarnation: self.memory.peer_incarnation,
             seen_batch: self.memory.applied_batch,
             window: WINDOW,
+            item_size_max: self.settings.item_size_max,
             cluster: String::new(),
         }
     }
@@ -344,6 +345,20 @@ fn a_cut_costs_what_changed() {
     let mut out = Vec::new();
     pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now).unwrap();
     assert!((1_000..3_000).contains(&out.len()), "{} bytes", out.len());
+}
+
+#[test]
+fn a_value_too_large_for_the_peer_ends_what_the_peer_had_and_not_the_link() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.nodes[1] =
+        Simulated::new(Node::B, &Settings { item_size_max: 10_000, ..settings(64 << 20, 0) });
+    pair.write(0, 1, false, 10);
+    pair.settle();
+    assert_eq!(pair.nodes[1].contents(pair.now).len(), 1);
+    pair.write(0, 1, false, 1_000_000);
+    pair.write(0, 2, false, 10);
+    pair.settle();
+    assert_eq!(pair.nodes[1].contents(pair.now).keys().collect::<Vec<_>>(), [&vec![b'k', 2]]);
 }
 
 #[test]

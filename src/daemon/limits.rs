@@ -49,6 +49,14 @@ pub(super) fn allow_core_dumps() -> Result<(), Fatal> {
 
 /// Keeps all memory from being swapped out; not being able to is worth a warning only.
 pub(super) fn lock_memory() {
+    // Below a limit the lock succeeds now, and the first allocation beyond it kills the daemon.
+    if getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft != RLIM_INFINITY) {
+        log::warn!(
+            "event=lock_memory_failed error=\"the locked memory of this process is limited\" \
+             remedy=\"LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited\""
+        );
+        return;
+    }
     if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
         log::warn!(
             "event=lock_memory_failed error=\"{error}\" remedy=\"LimitMEMLOCK=infinity in the unit, or ulimit -l\""

@@ -122,12 +122,32 @@ fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal>
         let bound = listeners.add_tcp("*", default, config.backlog);
         return bound.map_err(|error| fatal(format!("TCP port {default}"), error));
     }
+    let what = || format!("one of interface(s) {}", interfaces(config));
+    let mut missing = None;
     for listen in &config.listen {
-        let bound = listeners.add_tcp(&listen.host, listen.port.unwrap_or(default), config.backlog);
-        let what = || format!("one of interface(s) {}", interfaces(config));
-        bound.map_err(|error| fatal(what(), error))?;
+        let port = listen.port.unwrap_or(default);
+        match listeners.add_tcp(&listen.host, port, config.backlog) {
+            Ok(()) => {}
+            Err(error) if listen.host.contains(':') && is_unavailable(&error) => {
+                missing = Some((listen, error));
+            }
+            Err(error) => return Err(fatal(what(), error)),
+        }
     }
-    Ok(())
+    match missing {
+        Some((_, error)) if listeners.addresses().is_empty() => Err(fatal(what(), error)),
+        Some((listen, error)) => {
+            log::warn!("event=address_skipped listen={} reason=\"{error}\"", listen.host);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a host without IPv6 says so: the usual `-l 127.0.0.1,::1` is to work there too.
+fn is_unavailable(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+    matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EAFNOSUPPORT))
 }
 
 fn interfaces(config: &Config) -> String {

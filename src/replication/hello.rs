@@ -32,6 +32,8 @@ pub struct Hello {
     pub seen_batch: u64,
     /// Bytes that it is ready to have in flight towards it.
     pub window: u64,
+    /// The largest item it may send, in bytes.
+    pub item_size_max: u64,
     /// Name of the cluster it belongs to.
     pub cluster: String,
 }
@@ -72,9 +74,14 @@ impl Hello {
         out.put_u8(self.protocol.1);
         out.put_u8(u8::from(self.node == Node::B));
         out.put_u8(u8::from(self.node_fixed));
-        for number in
-            [self.incarnation, self.clock, self.seen_incarnation, self.seen_batch, self.window]
-        {
+        for number in [
+            self.incarnation,
+            self.clock,
+            self.seen_incarnation,
+            self.seen_batch,
+            self.window,
+            self.item_size_max,
+        ] {
             out.put_u64_le(number);
         }
         out.put_u8(self.cluster.len() as u8);
@@ -97,6 +104,7 @@ impl Hello {
             seen_incarnation: input.try_get_u64_le()?,
             seen_batch: input.try_get_u64_le()?,
             window: input.try_get_u64_le()?,
+            item_size_max: input.try_get_u64_le()?,
             cluster: {
                 let length = usize::from(input.try_get_u8()?);
                 String::from_utf8_lossy(take(input, length)?).into_owned()
@@ -169,6 +177,7 @@ mod tests {
             seen_incarnation: 7,
             seen_batch: 9,
             window: 1 << 20,
+            item_size_max: 1 << 20,
             cluster: "blue".to_owned(),
         }
     }

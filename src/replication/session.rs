@@ -5,7 +5,7 @@
 //! when a batch is acknowledged, all that the other side had sent before it applied the batch has
 //! been received: only that makes it right to forget a delete once it is acknowledged.
 
-use super::frame::{self, FrameError, HEADER, Kind};
+use super::frame::{self, FrameError, Kind};
 use super::hello::Hello;
 use super::memory::{InFlight, Memory};
 use crate::store::{Applied, Change, Flush, LiveStep, Now, SHARDS, Store, Version, Walk};
@@ -23,6 +23,8 @@ const PING_EVERY: u64 = 1_000;
 const SILENCE_MAX: u64 = 5_000;
 /// Clock offsets below this are noise, in milliseconds; beyond it expiry times are shifted.
 const OFFSET_NOISE: u64 = 750;
+/// No item is larger, whatever a peer says.
+const ITEM_SIZE_MAX: u64 = 1 << 30;
 /// What a batch may hold beside one value of the largest size.
 const BATCH_OVERHEAD: u64 = 64 * 1024;
 
@@ -63,6 +65,8 @@ pub struct Session {
     resync: Resync,
     /// Bytes that may be in flight.
     window: u64,
+    /// Longest payload that the peer may send, in bytes.
+    frame_max: usize,
     shards: Vec<Sending>,
     /// Shards whose live stream has something, a bit each.
     dirty: u64,
@@ -120,6 +124,8 @@ impl Session {
             resync: if anew { Resync::Full } else { Resync::Delta },
             memory,
             window: window.min(peer.window).max(BATCH as u64),
+            // The peer may store larger items than this node does, which then has no place for them.
+            frame_max: (peer.item_size_max.min(ITEM_SIZE_MAX) + BATCH_OVERHEAD) as usize,
             shards,
             dirty: 0,
             next_walk: 0,
@@ -151,17 +157,11 @@ impl Session {
         if !input.is_empty() {
             self.last_heard = now;
         }
-        let longest = self.frame_max();
-        while let Some((kind, payload, length)) = frame::read(input, longest)? {
+        while let Some((kind, payload, length)) = frame::read(input, self.frame_max)? {
             self.handle(kind, payload, now)?;
             input.advance(length);
         }
         Ok(())
-    }
-
-    /// Longest payload that the peer may send, in bytes.
-    fn frame_max(&self) -> usize {
-        (self.store.item_size_max() + BATCH_OVERHEAD) as usize
     }
 
     fn handle(&mut self, kind: Kind, mut payload: &[u8], now: Now) -> Result<(), SessionError> {
@@ -281,7 +281,7 @@ impl Session {
         let start = frame::begin(out, Kind::Batch);
         out.put_u64_le(self.memory.sent_batch + 1);
         let empty = out.len();
-        let mut batch = Batch { out, ops: 0, reached: Vec::new() };
+        let mut batch = Batch { start, out, ops: 0, reached: Vec::new() };
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch, now);
@@ -436,6 +436,8 @@ impl Session {
 
 /// A batch while it is filled.
 struct Batch<'o> {
+    /// Where in the output it begins.
+    start: usize,
     out: &'o mut Vec<u8>,
     ops: u64,
     reached: Vec<(usize, Version)>,
@@ -447,9 +449,8 @@ impl Batch<'_> {
         frame::write_change(self.out, change);
     }
 
-    /// Bytes that still go in; what was in the output before counts too, which only makes the
-    /// last batch of an output smaller.
+    /// Bytes that still go in before the batch is as large as batches are.
     fn room(&self) -> usize {
-        (OUTPUT + BATCH).saturating_sub(self.out.len() + HEADER).min(BATCH)
+        BATCH.saturating_sub(self.out.len() - self.start)
     }
 }

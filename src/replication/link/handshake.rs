@@ -89,6 +89,7 @@ impl Greeter {
             seen_incarnation: seen.0,
             seen_batch: seen.1,
             window: self.settings.window,
+            item_size_max: self.store.item_size_max(),
             cluster: self.settings.cluster.clone(),
         }
     }
