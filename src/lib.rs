@@ -10,8 +10,10 @@
 //! | [`command`] | what each command means |
 //! | [`replication`] | the state machine of the link; no I/O |
 //! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
+//! | [`clock`] | the time |
 //! | [`store`] | items, versions, memory; no I/O |
 
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod daemon;

@@ -2,6 +2,7 @@
 
 mod counters;
 mod operation;
+mod reply;
 mod settings;
 mod stats;
 mod text;
@@ -10,41 +11,15 @@ pub use counters::{ConnectionCounters, Counter, WorkerCounters};
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
 
+use crate::clock::Clock;
 use crate::replication::Status;
-use crate::store::{Now, Store};
+use crate::store::Store;
 use counters::WorkerTotals;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The version of memcached whose behaviour this is.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
-
-/// The daemon's clock: the time of day at the start, carried on by the monotonic clock, so that a
-/// step of the system's clock expires nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    started: Instant,
-    started_ms: u64,
-}
-
-impl Clock {
-    /// A clock set by the system's.
-    pub fn start() -> Clock {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock { started: Instant::now(), started_ms: unix.as_millis() as u64 }
-    }
-
-    /// Now.
-    pub fn now(&self) -> Now {
-        Now(self.started_ms + self.started.elapsed().as_millis() as u64)
-    }
-
-    /// Whole seconds since the start.
-    pub fn uptime(&self) -> u64 {
-        self.started.elapsed().as_secs()
-    }
-}
 
 /// Everything that commands work on, shared by all workers.
 pub struct Cache {

@@ -1,7 +1,7 @@
 //! What the daemon was told, as far as commands behave by it or `stats settings` shows it.
 
 use super::Cache;
-use super::stats::stat;
+use super::reply::stat;
 use crate::protocol::Output;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

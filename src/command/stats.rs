@@ -1,10 +1,10 @@
 //! `stats`, with memcached's names in memcached's order.
 
-use super::{Cache, MEMCACHED_VERSION, settings, text};
+use super::reply::{line, stat};
+use super::{Cache, MEMCACHED_VERSION, settings};
 use crate::protocol::Output;
 use crate::protocol::text::Words;
 use crate::store::{ClassStats, Now, PAGE, StoreStats};
-use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 /// Appends the reply to `stats` with these arguments. As in memcached, the beginning of a word is
@@ -14,21 +14,16 @@ pub(super) fn write(cache: &Cache, now: Now, mut args: Words<'_>, out: &mut Outp
         None => general(cache, now, out),
         Some(word) if b"reset".starts_with(word) => {
             cache.reset_totals();
-            return text::line(out, "RESET");
+            return line(out, "RESET");
         }
         Some(word) if b"settings".starts_with(word) => settings::write(cache, out),
         Some(b"items") => items(cache, now, out),
         Some(b"slabs") => slabs(cache, now, out),
         Some(b"sizes") => stat(out, "sizes_status", "disabled"),
         Some(b"replication") => replication(cache, out),
-        Some(_) => return text::line(out, "ERROR"),
+        Some(_) => return line(out, "ERROR"),
     }
     out.push(b"END\r\n");
-}
-
-/// Appends one line.
-pub(super) fn stat(out: &mut Output, name: impl Display, value: impl Display) {
-    out.push(format!("STAT {name} {value}\r\n").as_bytes());
 }
 
 fn general(cache: &Cache, now: Now, out: &mut Output) {

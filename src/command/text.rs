@@ -1,6 +1,7 @@
 //! The text protocol's replies.
 
 use super::operation::{Context, Counted, Stored, Value};
+use super::reply::line;
 use super::{Cache, MEMCACHED_VERSION, WorkerCounters, stats};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
@@ -109,12 +110,6 @@ pub fn resume_get<'a>(
     out: &mut Output,
 ) -> Outcome<'a> {
     Context { cache, worker, now }.read(get, keys, out)
-}
-
-/// Appends a reply line.
-pub(super) fn line(out: &mut Output, reply: &str) {
-    out.push(reply.as_bytes());
-    out.push(b"\r\n");
 }
 
 fn stored_reply(stored: Stored) -> &'static str {

@@ -10,7 +10,7 @@ use super::frame::{self, Kind};
 use super::hello;
 use super::session::{Resync, Session};
 use super::{State, Status};
-use crate::command::Clock;
+use crate::clock::Clock;
 use crate::store::{Node, Store};
 use handshake::{Candidate, Greeter};
 use std::net::{IpAddr, SocketAddr, UdpSocket};

@@ -1,7 +1,7 @@
 //! Getting to know whoever is at the other end of a new connection.
 
 use super::{Link, QUIET, sleep, timeout};
-use crate::command::Clock;
+use crate::clock::Clock;
 use crate::replication::Memory;
 use crate::replication::frame::{self, Kind};
 use crate::replication::hello::{HELLO_MAX, Hello, Refusal};
