@@ -41,9 +41,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub const SHARDS: usize = 64;
 
 /// Slots that the background search looks at under one lock.
-const CRAWL_STEP: u32 = 2048;
+const CRAWL_STEP: u32 = 512;
 /// Locks that one tick of the background search takes, after a flush and otherwise.
-const CRAWL_STEPS: (usize, usize) = (64, 1);
+const CRAWL_STEPS: (usize, usize) = (256, 4);
 /// Oldest items per shard that `stats items` looks at for its ages.
 const AGE_SAMPLE: usize = 64;
 
