@@ -51,7 +51,7 @@ def higher_release(deployed):
     """The same package as release 2, in the repository that the nodes see."""
     made, source = HIGHER / "repodata" / "repomd.xml", BUILT / "repodata" / "repomd.xml"
     if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run([TOP / "rpm" / "build"], env=os.environ | {"RELEASE": "2"}, check=True, timeout=900)
+        subprocess.run([TOP / "rpm" / "build"], env=os.environ | {"RELEASE": "2", "CHECK": "no"}, check=True, timeout=900)
     added = [pathlib.Path(shutil.copy(rpm, ON_THE_NODES)) for rpm in HIGHER.rglob("*.rpm") if ".src." not in rpm.name]
     index(ON_THE_NODES)
     yield "2"
