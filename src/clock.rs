@@ -8,19 +8,25 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
-    started_ms: u64,
+    /// Microseconds since the Unix epoch: cut to milliseconds here, two nodes would differ by one.
+    started_us: u64,
 }
 
 impl Clock {
     /// A clock set by the system's.
     pub fn start() -> Clock {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock { started: Instant::now(), started_ms: unix.as_millis() as u64 }
+        Clock { started: Instant::now(), started_us: unix.as_micros() as u64 }
+    }
+
+    /// What the system's clock says now: for telling whether two nodes agree on the time.
+    pub fn time_of_day() -> Now {
+        Clock::start().now()
     }
 
     /// Now.
     pub fn now(&self) -> Now {
-        Now(self.started_ms + self.started.elapsed().as_millis() as u64)
+        Now((self.started_us + self.started.elapsed().as_micros() as u64) / 1000)
     }
 
     /// Whole seconds since the start.

@@ -190,19 +190,28 @@ impl Context<'_> {
 
     pub(super) fn arithmetic(&self, key: &[u8], delta: u64, increment: bool) -> Counted {
         let store = &self.cache.store;
-        let Ok(mut entry) = store.entry_with_room(key, DIGITS_MAX, self.now) else {
-            return Counted::OutOfMemory;
+        let calculate = |item: Item<'_>| {
+            let old = number(item.value())?;
+            Some(if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
         };
+        let mut entry = store.entry(key, self.now);
+        // Only a number that gets longer needs room: a full cache still counts.
+        let grows =
+            |item: Item<'_>| calculate(item).is_some_and(|new| digits(new) > item.value().len());
+        if entry.item().is_some_and(grows) {
+            drop(entry);
+            let Ok(with_room) = store.entry_with_room(key, DIGITS_MAX, self.now) else {
+                return Counted::OutOfMemory;
+            };
+            entry = with_room;
+        }
         let Some(item) = entry.item() else {
             let misses =
                 if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
             misses.add(1);
             return Counted::NotFound;
         };
-        let Some(old) = number(item.value()) else {
-            return Counted::NotANumber;
-        };
-        let new = if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) };
+        let Some(new) = calculate(item) else { return Counted::NotANumber };
         let (flags, exptime, width) = (item.flags(), item.exptime(), item.value().len());
         if let Some(stats) = entry.class_stats() {
             let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
@@ -227,4 +236,9 @@ fn number(value: &[u8]) -> Option<u64> {
     let start = value.trim_ascii_start();
     let digits = start.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     parse_u64(digits).filter(|_| digits[0] != b'+')
+}
+
+/// Decimal digits of a number.
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 
 /// Reply bytes after which a read of many keys stops and lets the client take what there is.
 const PAUSE_AT: usize = 256 * 1024;
+/// Keys after which others have their turn.
+const KEYS_PER_TURN: usize = 1000;
 /// memcached knows no more levels over the wire.
 const VERBOSITY_MAX: u64 = 2;
 
@@ -125,13 +127,15 @@ fn stored_reply(stored: Stored) -> &'static str {
 
 impl Context<'_> {
     fn read<'k>(&self, get: Get, mut keys: Keys<'k>, out: &mut Output) -> Outcome<'k> {
+        let mut left = KEYS_PER_TURN;
         while let Some(key) = keys.next() {
             let show = |item: Item<'_>| self.show(get.cas, key, item, out);
             match get.touch {
                 Some(exptime) => self.get_and_touch(key, exptime, show),
                 None => self.get(key, show),
             };
-            if out.len() >= PAUSE_AT {
+            left -= 1;
+            if out.len() >= PAUSE_AT || left == 0 {
                 return Outcome::Paused(get, keys);
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 /// How often the store gets its tick.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,9 +25,10 @@ pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Fatal::os(format!("failed to start the control thread: {error}")))?;
-    runtime
-        .block_on(run(ready))
-        .map_err(|error| Fatal::os(format!("failed to start serving: {error}")))
+    let served = runtime.block_on(run(ready));
+    // A look-up of the peer's name that hangs must not hold up the end.
+    runtime.shutdown_background();
+    served.map_err(|error| Fatal::os(format!("failed to start serving: {error}")))
 }
 
 async fn run(ready: Ready) -> io::Result<()> {
@@ -62,6 +63,10 @@ async fn run(ready: Ready) -> io::Result<()> {
     let mut tick = interval(TICK);
     let mut report = interval(REPORT);
     let mut watchdog = Watchdog::new(&workers);
+    for interval in [&mut tick, &mut report, &mut watchdog.interval] {
+        // After a pause of the whole machine there is nothing to make up for.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let reason = loop {
         tokio::select! {
             _ = tick.tick() => cache.store.tick(cache.clock.now()),
@@ -135,24 +140,29 @@ impl Signals {
 struct Watchdog {
     interval: Interval,
     pulses: Vec<u64>,
+    /// A worker that had not moved at the last look.
+    suspected: Option<usize>,
 }
 
 impl Watchdog {
     fn new(workers: &worker::Workers) -> Watchdog {
         let period = notify::watchdog().unwrap_or(NEVER);
         let interval = interval_at(Instant::now() + period, period);
-        Watchdog { interval, pulses: workers.pulses() }
+        Watchdog { interval, pulses: workers.pulses(), suspected: None }
     }
 
     fn check(&mut self, workers: &worker::Workers) {
         let pulses = workers.pulses();
-        match pulses.iter().zip(&self.pulses).position(|(now, before)| now == before) {
-            Some(worker) => {
+        let stuck = pulses.iter().zip(&self.pulses).position(|(now, before)| now == before);
+        match (stuck, self.suspected) {
+            // After a pause of the whole process this thread may be the first to wake.
+            (None, _) | (Some(_), None) => notify::alive(),
+            (Some(worker), Some(_)) => {
                 let next = "systemd will restart the daemon";
                 log::error!("event=worker_stuck worker={worker} next={next:?}");
             }
-            None => notify::alive(),
         }
+        self.suspected = stuck;
         self.pulses = pulses;
     }
 }

@@ -107,7 +107,7 @@ impl Hello {
             item_size_max: input.try_get_u64_le()?,
             cluster: {
                 let length = usize::from(input.try_get_u8()?);
-                String::from_utf8_lossy(take(input, length)?).into_owned()
+                printable(take(input, length)?)
             },
         })
     }
@@ -151,6 +151,13 @@ impl Hello {
             }
         }
     }
+}
+
+/// Text of the other side's, made fit for logs and for systemd: one line, of limited length.
+pub fn printable(text: &[u8]) -> String {
+    const SHOWN_MAX: usize = 300;
+    let text = String::from_utf8_lossy(text);
+    text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Whether a new connection takes the place of the link that exists.

@@ -174,6 +174,7 @@ impl Link {
         let mut session = Session::start(
             store,
             std::mem::take(memory),
+            self.incarnation,
             &peer,
             self.settings.window,
             self.clock.now(),

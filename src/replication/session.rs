@@ -23,6 +23,8 @@ const PING_EVERY: u64 = 1_000;
 const SILENCE_MAX: u64 = 5_000;
 /// Clock offsets below this are noise, in milliseconds; beyond it expiry times are shifted.
 const OFFSET_NOISE: u64 = 750;
+/// Milliseconds that a version may lie ahead of this node's clock: a day.
+const VERSION_AHEAD_MAX: u64 = 24 * 60 * 60 * 1000;
 /// No item is larger, whatever a peer says.
 const ITEM_SIZE_MAX: u64 = 1 << 30;
 /// What a batch may hold beside one value of the largest size.
@@ -79,6 +81,13 @@ pub struct Session {
     peer_caught_up: bool,
     ack_due: bool,
     pongs_due: Vec<u64>,
+    /// The peer's first ping was answered: by what it knows of the clocks it can read expiry times,
+    /// so changes are sent from then on.
+    answered: bool,
+    /// What the peer put in doubt: up to where, the next shard, how many have gone.
+    dropping: Option<(Version, usize, u64)>,
+    /// Bytes of input that are no whole frame yet.
+    unread: usize,
     last_heard: Now,
     last_ping: Now,
     clock_offset: i64,
@@ -88,18 +97,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// A link to a peer that introduced itself by `peer`. Its streams run from now on.
+    /// A link of this node's `incarnation` to a peer that introduced itself by `peer`. Its streams run from now on.
     pub fn start(
         store: Arc<Store>,
         mut memory: Memory,
+        incarnation: u64,
         peer: &Hello,
         window: u64,
         now: Now,
     ) -> Session {
-        if memory.peer_incarnation == peer.incarnation {
+        let same_peer = memory.peer_incarnation == peer.incarnation;
+        if same_peer && peer.seen_incarnation == incarnation {
             // Acknowledgements may have been lost with the last connection.
             memory.acknowledge(&store, peer.seen_batch);
-        } else {
+        } else if !same_peer {
             store.forget_acknowledgements();
             memory = Memory {
                 peer_incarnation: peer.incarnation,
@@ -136,9 +147,12 @@ impl Session {
             peer_caught_up: false,
             ack_due: false,
             pongs_due: Vec::new(),
+            answered: false,
+            dropping: None,
+            unread: 0,
             last_heard: now,
-            last_ping: now,
-            clock_offset: peer.clock as i64 - now.0 as i64,
+            last_ping: Now(0),
+            clock_offset: 0,
             best_round_trip: u64::MAX,
             sent: 0,
             received: 0,
@@ -154,14 +168,30 @@ impl Session {
 
     /// Takes in what the peer sent, as far as it is complete.
     pub fn receive(&mut self, input: &mut BytesMut, now: Now) -> Result<(), SessionError> {
-        if !input.is_empty() {
+        if input.len() > self.unread {
             self.last_heard = now;
         }
-        while let Some((kind, payload, length)) = frame::read(input, self.frame_max)? {
+        while !self.is_dropping() {
+            let Some((kind, payload, length)) = frame::read(input, self.frame_max)? else { break };
             self.handle(kind, payload, now)?;
             input.advance(length);
         }
+        self.unread = input.len();
         Ok(())
+    }
+
+    /// Goes on with what the peer put in doubt, a shard at a time; true while there is more. What
+    /// the peer said after it has to wait.
+    fn is_dropping(&mut self) -> bool {
+        let Some((floor, shard, dropped)) = self.dropping.take() else { return false };
+        let dropped = dropped + self.store.drop_in_doubt(shard, floor);
+        if shard + 1 < SHARDS {
+            self.dropping = Some((floor, shard + 1, dropped));
+            return true;
+        }
+        let reason = "the peer forgot which keys it deleted";
+        log::warn!("event=in_doubt dropped={dropped} reason={reason:?}");
+        false
     }
 
     fn handle(&mut self, kind: Kind, mut payload: &[u8], now: Now) -> Result<(), SessionError> {
@@ -171,7 +201,7 @@ impl Session {
                 let batch = input.try_get_u64_le().map_err(FrameError::from)?;
                 while !input.is_empty() {
                     let change = frame::read_change(input)?;
-                    self.apply(change, now);
+                    self.apply(change, now)?;
                 }
                 self.memory.applied_batch = batch;
                 self.ack_due = true;
@@ -191,11 +221,7 @@ impl Session {
                 self.measure_clock(asked, theirs, now);
             }
             Kind::Doubt => {
-                let floor = frame::version(input)?;
-                let dropped = self.store.drop_in_doubt(floor);
-                log::warn!(
-                    "event=in_doubt dropped={dropped} reason=\"the peer forgot which keys it deleted\""
-                );
+                self.dropping = Some((frame::version(input)?, 0, 0));
             }
             Kind::CaughtUp => {
                 self.peer_caught_up = true;
@@ -218,8 +244,14 @@ impl Session {
         }
     }
 
-    fn apply(&mut self, mut change: Change<'_>, now: Now) {
+    fn apply(&mut self, mut change: Change<'_>, now: Now) -> Result<(), SessionError> {
         self.received += 1;
+        // Clocks that differ by more are refused at the handshake; a version from further ahead
+        // would drag this node's clock with it for good.
+        let newest = change.newest();
+        if newest.milliseconds() > now.0 + VERSION_AHEAD_MAX {
+            return Err(FrameError::BadVersion(newest.raw()).into());
+        }
         let offset =
             if self.clock_offset.unsigned_abs() < OFFSET_NOISE { 0 } else { self.clock_offset };
         match &mut change {
@@ -239,6 +271,7 @@ impl Session {
             // What came from the peer need not go back to it.
             self.flush_sent = Some(self.store.flush_state());
         }
+        Ok(())
     }
 
     /// Appends what is to be sent now.
@@ -247,8 +280,11 @@ impl Session {
         if silence > SILENCE_MAX {
             return Err(SessionError::Silence(silence));
         }
+        if out.len() >= OUTPUT {
+            return Ok(());
+        }
         self.produce_signs_of_life(out, now);
-        while out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
+        while self.answered && out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
             if let Some(floor) = self.doubt.take() {
                 frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
             }
@@ -265,6 +301,7 @@ impl Session {
             frame::write(out, Kind::Ack, |out| out.put_u64_le(batch));
         }
         for asked in self.pongs_due.drain(..) {
+            self.answered = true;
             frame::write(out, Kind::Pong, |out| {
                 out.put_u64_le(asked);
                 out.put_u64_le(now.0);
@@ -284,7 +321,7 @@ impl Session {
         let mut batch = Batch { start, out, ops: 0, reached: Vec::new() };
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
-        let walked = self.add_walk(&mut batch, now);
+        let walked = self.add_walk(&mut batch);
         let Batch { ops, reached, .. } = batch;
         if out.len() == empty && reached.is_empty() {
             out.truncate(start);
@@ -367,7 +404,7 @@ impl Session {
     }
 
     /// Adds a step of what the peer missed; true if there is more.
-    fn add_walk(&mut self, batch: &mut Batch<'_>, now: Now) -> bool {
+    fn add_walk(&mut self, batch: &mut Batch<'_>) -> bool {
         if self.doubt.is_some() {
             // The doubt goes first: what is walked comes after it.
             return true;
@@ -381,7 +418,7 @@ impl Session {
         self.next_walk = shard;
         let sending = &mut self.shards[shard];
         while let (Some(walk), true) = (&mut sending.walk, batch.room() > 0) {
-            if self.store.walk(shard, walk, batch.room(), now, |change| batch.add(&change)) {
+            if self.store.walk(shard, walk, batch.room(), |change| batch.add(&change)) {
                 sending.walk = None;
                 batch.reached.push((shard, sending.sent));
             }
@@ -406,6 +443,9 @@ impl Session {
 
     /// Milliseconds from `now` until something is to be said even if nothing happens.
     pub fn patience(&self, now: Now) -> u64 {
+        if self.dropping.is_some() {
+            return 0;
+        }
         (self.last_ping.0 + PING_EVERY).saturating_sub(now.0)
     }
 

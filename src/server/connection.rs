@@ -262,7 +262,8 @@ impl Connection {
                 Outcome::Paused(get, keys) => {
                     *paused = Some(get);
                     at = keys.rest().as_ptr() as usize - input.as_ptr() as usize;
-                    return (at, Next::Flush);
+                    let next = if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield };
+                    return (at, next);
                 }
                 Outcome::Close => return (at, Next::End(End::Closed)),
                 Outcome::Shutdown { graceful } => {

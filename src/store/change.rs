@@ -43,6 +43,19 @@ pub enum Change<'a> {
     Flush(Flush),
 }
 
+impl Change<'_> {
+    /// The newest version it speaks of.
+    pub fn newest(&self) -> Version {
+        match *self {
+            Change::Set { version, touched, .. } | Change::Touch { version, touched, .. } => {
+                version.max(touched)
+            }
+            Change::Delete { version, .. } => version,
+            Change::Flush(Flush { horizon, issued, .. }) => horizon.max(issued),
+        }
+    }
+}
+
 /// The state of `flush_all`: one horizon that holds, and one that will.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flush {

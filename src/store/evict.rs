@@ -32,7 +32,7 @@ impl Shard {
             stats.expired_unfetched += u64::from(!slot.fetched);
             stats.crawler_reclaimed += u64::from(reason == Reason::Crawled);
         }
-        self.end(at);
+        self.end(at, State::Trace);
     }
 
     /// Takes back the room of an expired or flushed item that a request came across.

@@ -97,7 +97,7 @@ impl Shard {
         for at in 0..self.slots.len() {
             let slot = self.slots.get(at);
             if slot.state == State::Item && slot.version <= floor {
-                self.end(at);
+                self.end(at, State::Tombstone);
                 dropped += 1;
             }
         }

@@ -192,7 +192,7 @@ impl Shard {
                 self.order.remove(&mut self.slots, at);
                 self.book(at, -1);
             }
-            State::Tombstone => {
+            State::Tombstone | State::Trace => {
                 self.graves.remove(&mut self.slots, at);
                 let cost = self.slots.get(at).cost();
                 self.balance -= cost as i64;
@@ -213,7 +213,7 @@ impl Shard {
     }
 
     /// Turns an item into the memory of its end at `version`.
-    pub(super) fn bury(&mut self, at: u32, version: Version, limit: u64) {
+    pub(super) fn bury(&mut self, at: u32, version: Version, remains: State, limit: u64) {
         self.detach(at);
         let key: Vec<u8> = self.slots.get(at).key().to_vec();
         let slot = self.slots.get_mut(at);
@@ -222,7 +222,7 @@ impl Shard {
         slot.touched = Version::NONE;
         slot.flags = 0;
         slot.exptime = 0;
-        slot.state = State::Tombstone;
+        slot.state = remains;
         let cost = slot.cost();
         self.balance += cost as i64;
         self.grave_cost += cost;
@@ -230,11 +230,14 @@ impl Shard {
         self.graves.push(&mut self.slots, at);
         while self.grave_cost > limit {
             let oldest = self.graves.oldest();
-            self.floor = self.floor.max(self.slots.get(oldest).version);
-            self.forgotten += 1;
+            let slot = self.slots.get(oldest);
+            if slot.state == State::Tombstone {
+                self.floor = self.floor.max(slot.version);
+                self.forgotten += 1;
+                // It may not have been sent yet, and can't be any more.
+                self.ring.give_up();
+            }
             self.forget(oldest);
-            // It may not have been sent yet, and can't be any more.
-            self.ring.give_up();
         }
     }
 
@@ -244,20 +247,23 @@ impl Shard {
         match self.replicated {
             None => self.forget(at),
             Some(replicated) => {
-                self.bury(at, version, replicated.tombstone_limit);
+                self.bury(at, version, State::Tombstone, replicated.tombstone_limit);
                 self.ring.push(Written { slot: at, version });
             }
         }
         version
     }
 
-    /// Takes an item away. Where the peer has not seen it yet, the memory of it stays: the peer
-    /// would go on to serve the value from before it.
-    pub(super) fn end(&mut self, at: u32) {
-        let version = self.slots.get(at).version;
+    /// Takes an item away. Where the peer has not seen it or its last touch yet, the memory of it
+    /// stays, as a tombstone or a trace: the peer would go on to serve the value from before it.
+    pub(super) fn end(&mut self, at: u32, remains: State) {
+        let slot = self.slots.get(at);
+        let (node, acked) = (self.node(), self.acked);
+        let unseen = |version: Version| version.node() == node && version > acked;
+        let newest = slot.version.max(slot.touched);
         match self.replicated {
-            Some(replicated) if version.node() == replicated.node && version > self.acked => {
-                self.bury(at, version, replicated.tombstone_limit);
+            Some(replicated) if unseen(newest) => {
+                self.bury(at, newest, remains, replicated.tombstone_limit);
             }
             _ => self.forget(at),
         }
@@ -293,7 +299,9 @@ impl Shard {
                 version: slot.version,
                 touched: slot.touched,
             }),
-            State::Tombstone => Some(Change::Delete { key: slot.key(), version: slot.version }),
+            State::Tombstone | State::Trace => {
+                Some(Change::Delete { key: slot.key(), version: slot.version })
+            }
         }
     }
 

@@ -21,6 +21,9 @@ pub(super) enum State {
     Item,
     /// The memory of a delete that the peer has not acknowledged.
     Tombstone,
+    /// The memory of an item that ended by itself before the peer had seen it. Where there is no
+    /// room for it, it goes silently: a small node must not make its peer doubt what it holds.
+    Trace,
 }
 
 /// Key and value.

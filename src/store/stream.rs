@@ -1,7 +1,7 @@
 //! What the peer is sent: the live stream of each shard, and walks over what it missed.
 
 use super::change::Change;
-use super::version::{Node, Now, Version};
+use super::version::{Node, Version};
 use super::{SHARDS, Store};
 use std::sync::atomic::Ordering;
 
@@ -51,7 +51,8 @@ impl Store {
     pub fn open_stream(&self, shard: usize) -> Version {
         let mut shard = self.lock(shard);
         shard.ring.open();
-        shard.clock.last()
+        // Not nothing, even if nothing was ever written: to have got that far is to be known.
+        shard.clock.last().max(Version::from_raw(1))
     }
 
     /// Stops all live streams: there is no peer to send to.
@@ -107,7 +108,6 @@ impl Store {
         shard: usize,
         walk: &mut Walk,
         limit: usize,
-        now: Now,
         mut emit: impl FnMut(Change<'_>),
     ) -> bool {
         let shard = self.lock(shard);
@@ -125,11 +125,9 @@ impl Store {
             } else {
                 None
             };
-            // What is expired or flushed here the peer finds dead as well.
-            let sendable = |change: &Change<'_>| {
-                matches!(change, Change::Delete { .. }) || shard.is_live(at, now)
-            };
-            if let Some(change) = change.filter(sendable) {
+            // What was flushed here is flushed there. What has expired here is sent: the peer may
+            // hold the value from before it.
+            if let Some(change) = change.filter(|_| slot.version >= shard.horizon) {
                 bytes += change.weight();
                 emit(change);
             }
@@ -171,10 +169,10 @@ impl Store {
         (0..SHARDS).map(|number| self.lock(number).floor).max().unwrap_or_default()
     }
 
-    /// Drops every item up to `floor`, which the peer may have deleted and forgotten; it sends
-    /// what it still has. Returns how many went.
-    pub fn drop_in_doubt(&self, floor: Version) -> u64 {
-        (0..SHARDS).map(|number| self.lock(number).drop_in_doubt(floor)).sum()
+    /// Drops every item of a shard up to `floor`, which the peer may have deleted and forgotten; it
+    /// sends what it still has. Returns how many went.
+    pub fn drop_in_doubt(&self, shard: usize, floor: Version) -> u64 {
+        self.lock(shard).drop_in_doubt(floor)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Link, QUIET, sleep, timeout};
 use crate::clock::Clock;
 use crate::replication::Memory;
 use crate::replication::frame::{self, Kind};
-use crate::replication::hello::{HELLO_MAX, Hello, Refusal};
+use crate::replication::hello::{self, HELLO_MAX, Hello, Refusal};
 use crate::replication::{State, Status};
 use crate::store::{Node, Store};
 use bytes::{Buf, BytesMut};
@@ -50,7 +50,6 @@ pub(super) struct Greeter {
     settings: super::LinkSettings,
     store: Arc<Store>,
     status: Arc<Status>,
-    clock: Clock,
     incarnation: u64,
     /// The peer's incarnation and the last batch of it that was applied.
     seen: Mutex<(u64, u64)>,
@@ -64,7 +63,6 @@ impl Greeter {
             settings: link.settings.clone(),
             store: Arc::clone(&link.store),
             status: Arc::clone(&link.status),
-            clock: link.clock,
             incarnation: link.incarnation,
             seen: Mutex::new((0, 0)),
             mentioned: Mutex::new((None, 0)),
@@ -85,7 +83,7 @@ impl Greeter {
             node: self.store.node(),
             node_fixed: self.settings.node.is_some(),
             incarnation: self.incarnation,
-            clock: self.clock.now().0,
+            clock: Clock::time_of_day().0,
             seen_incarnation: seen.0,
             seen_batch: seen.1,
             window: self.settings.window,
@@ -105,10 +103,12 @@ impl Greeter {
             if linked.wait_for(|&linked| !linked).await.is_err() {
                 return;
             }
+            sleep(jitter()).await;
             let attempt = tokio::select! {
                 attempt = self.dial_once() => attempt,
-                // The peer was quicker; an attempt under way would only cross it.
-                _ = linked.wait_for(|&linked| linked) => continue,
+                // The peer was quicker; an attempt under way would only cross it. Node A's goes on:
+                // when both dial at once it is the one that both keep, so one of them must.
+                _ = linked.wait_for(|&linked| linked), if self.store.node() == Node::B => continue,
             };
             match attempt {
                 Ok(candidate) => {
@@ -162,7 +162,7 @@ impl Greeter {
             .await
             .map_err(|_| Failure::Late)?;
         let peer = answer?;
-        let node = hello.pairs_with(&peer, self.settings.max_clock_skew, self.clock.now())?;
+        let node = hello.pairs_with(&peer, self.settings.max_clock_skew, Clock::time_of_day())?;
         Ok(Candidate { stream, peer, node, dialled: true, input })
     }
 
@@ -202,7 +202,7 @@ impl Greeter {
         stream.set_nodelay(true)?;
         let mut input = BytesMut::new();
         let peer = read_hello(&mut stream, &mut input).await?;
-        match self.hello().pairs_with(&peer, self.settings.max_clock_skew, self.clock.now()) {
+        match self.hello().pairs_with(&peer, self.settings.max_clock_skew, Clock::time_of_day()) {
             Ok(node) => Ok(Candidate { stream, peer, node, dialled: false, input }),
             Err(refusal) => {
                 let mut bytes = Vec::new();
@@ -239,9 +239,7 @@ async fn read_hello(stream: &mut TcpStream, input: &mut BytesMut) -> Result<Hell
             let hello = match kind {
                 Kind::Hello => Hello::read(payload).map_err(Refusal::from)?,
                 Kind::Refusal => {
-                    return Err(
-                        Refusal::ByPeer(String::from_utf8_lossy(payload).into_owned()).into()
-                    );
+                    return Err(Refusal::ByPeer(hello::printable(payload)).into());
                 }
                 other => {
                     return Err(Refusal::from(frame::FrameError::UnknownKind(other as u8)).into());
@@ -254,4 +252,10 @@ async fn read_hello(stream: &mut TcpStream, input: &mut BytesMut) -> Result<Hell
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
+}
+
+/// A short random time, so that two nodes do not dial in step for ever.
+fn jitter() -> Duration {
+    let random = ahash::RandomState::new().hash_one(0);
+    RETRY.0.mul_f64(random as f64 / u64::MAX as f64)
 }
