@@ -356,6 +356,35 @@ fn a_cut_costs_what_changed() {
 }
 
 #[test]
+fn what_another_node_acknowledged_is_not_taken_for_ours() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.settle();
+    pair.write(0, 1, false, 10);
+    pair.talk(0, 0);
+    pair.cut();
+    // Between the two links the peer was linked to somebody who had sent it much more.
+    pair.nodes[1].memory.peer_incarnation = 999;
+    pair.nodes[1].memory.applied_batch = u64::MAX;
+    pair.settle();
+    pair.both_hold_the_same();
+    assert_eq!(pair.nodes[1].contents().len(), 1);
+}
+
+#[test]
+fn a_node_that_only_received_sends_nothing_back_after_a_cut() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.connect();
+    (0..200).for_each(|key| pair.write(0, key, false, 1_000));
+    pair.settle();
+    pair.cut();
+    pair.connect();
+    pair.talk(0, 100);
+    let mut out = Vec::new();
+    pair.nodes[1].session.as_mut().unwrap().produce(&mut out, pair.now).unwrap();
+    assert!(out.len() < 1_000, "{} bytes", out.len());
+}
+
+#[test]
 fn a_value_too_large_for_the_peer_ends_what_the_peer_had_and_not_the_link() {
     let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
     pair.nodes[1] =
