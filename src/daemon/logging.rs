@@ -18,13 +18,15 @@ impl log::Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Whoever closed our standard error does not want to read this.
-        let mut stderr = std::io::stderr().lock();
-        let _ = if self.journal {
-            writeln!(stderr, "<{}>{}", priority(record.level()), record.args())
+        let (level, event) = (record.level(), record.args());
+        let line = if self.journal {
+            format!("<{}>{event}\n", priority(level))
         } else {
-            writeln!(stderr, "{} {}", record.level().as_str().to_ascii_lowercase(), record.args())
+            format!("{} {event}\n", level.as_str().to_ascii_lowercase())
         };
+        // One write, so that lines of several processes stay whole. Whoever closed our standard
+        // error does not want to read this.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
