@@ -41,11 +41,6 @@ impl Output {
         self.copied.len() - self.sent + self.shared_len
     }
 
-    /// Bytes that wait and were copied: what this output costs in memory of its own.
-    pub fn copied_len(&self) -> usize {
-        self.copied.len()
-    }
-
     /// Whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

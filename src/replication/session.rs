@@ -80,7 +80,8 @@ pub struct Session {
     said_caught_up: bool,
     peer_caught_up: bool,
     ack_due: bool,
-    pongs_due: Vec<u64>,
+    /// The clock in the last ping that was not answered yet.
+    pong_due: Option<u64>,
     /// The peer's first ping was answered: by what it knows of the clocks it can read expiry times,
     /// so changes are sent from then on.
     answered: bool,
@@ -146,7 +147,7 @@ impl Session {
             said_caught_up: false,
             peer_caught_up: false,
             ack_due: false,
-            pongs_due: Vec::new(),
+            pong_due: None,
             answered: false,
             dropping: None,
             unread: 0,
@@ -212,8 +213,7 @@ impl Session {
             }
             Kind::Ping => {
                 // One answer per ping; a peer that only pings costs itself.
-                self.pongs_due.clear();
-                self.pongs_due.push(input.try_get_u64_le().map_err(FrameError::from)?);
+                self.pong_due = Some(input.try_get_u64_le().map_err(FrameError::from)?);
             }
             Kind::Pong => {
                 let asked = input.try_get_u64_le().map_err(FrameError::from)?;
@@ -234,10 +234,15 @@ impl Session {
 
     /// The offset of the clocks by the quickest round trip, as NTP does.
     fn measure_clock(&mut self, asked: u64, theirs: u64, now: Now) {
+        // An answer to what was not asked measures nothing.
+        if self.last_ping.0.checked_sub(asked).is_none_or(|age| age > SILENCE_MAX) {
+            return;
+        }
         let round_trip = now.0.saturating_sub(asked);
         if round_trip <= self.best_round_trip {
             self.best_round_trip = round_trip;
-            self.clock_offset = theirs as i64 - (asked + round_trip / 2) as i64;
+            let theirs = i64::try_from(theirs).unwrap_or(i64::MAX);
+            self.clock_offset = theirs.saturating_sub_unsigned(asked + round_trip / 2);
         } else {
             // Clocks drift: an old measurement is worth less with time.
             self.best_round_trip = self.best_round_trip.saturating_add(1);
@@ -300,7 +305,7 @@ impl Session {
             let batch = self.memory.applied_batch;
             frame::write(out, Kind::Ack, |out| out.put_u64_le(batch));
         }
-        for asked in self.pongs_due.drain(..) {
+        if let Some(asked) = self.pong_due.take() {
             self.answered = true;
             frame::write(out, Kind::Pong, |out| {
                 out.put_u64_le(asked);

@@ -34,7 +34,7 @@ use ahash::RandomState;
 use budget::Budget;
 use entry::Locked;
 use shard::{Replicated, Shard};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Number of shards: many more than workers, and as many as an atomic word has bits.
@@ -89,7 +89,7 @@ pub struct Store {
     hasher: RandomState,
     budget: Budget,
     classes: Arc<Classes>,
-    evictions: AtomicBool,
+    evictions: bool,
     item_size_max: u64,
     flush: Mutex<Flush>,
     /// Which of the two nodes this is; 0 is A.
@@ -121,7 +121,7 @@ impl Store {
             hasher: RandomState::new(),
             budget: Budget::new(settings.memory),
             classes,
-            evictions: AtomicBool::new(settings.evictions),
+            evictions: settings.evictions,
             item_size_max: settings.item_size_max,
             flush: Mutex::new(Flush::default()),
             node: AtomicU8::new(0),
@@ -209,10 +209,7 @@ impl Store {
     /// Reserves `bytes`, at the price of old items.
     fn make_room(&self, bytes: u64, now: Now) -> Result<(), OutOfMemory> {
         while !self.budget.reserve(bytes) {
-            if !self.evictions.load(Ordering::Relaxed)
-                || bytes > self.budget.limit()
-                || !self.evict(bytes, now)
-            {
+            if !self.evictions || bytes > self.budget.limit() || !self.evict(bytes, now) {
                 return Err(OutOfMemory);
             }
         }
@@ -303,7 +300,7 @@ impl Store {
     pub fn tick(&self, now: Now) {
         self.merge_flush(Flush::default(), now);
         let excess = self.budget.excess();
-        if excess > 0 && self.evictions.load(Ordering::Relaxed) {
+        if excess > 0 && self.evictions {
             self.evict(excess, now);
         }
         self.crawl(now);
