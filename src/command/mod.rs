@@ -1,5 +1,6 @@
 //! What each command means: one request in, one reply out.
 
+mod admin;
 mod counters;
 mod operation;
 mod reply;

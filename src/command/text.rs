@@ -2,7 +2,7 @@
 
 use super::operation::{Context, Counted, Stored, Value};
 use super::reply::line;
-use super::{Cache, MEMCACHED_VERSION, WorkerCounters, stats};
+use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, stats};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
@@ -78,6 +78,7 @@ pub fn execute<'a>(
             cache.verbosity.store(level.min(VERBOSITY_MAX) as u8, Ordering::Relaxed);
             "OK"
         }
+        Request::MemoryLimit(megabytes) => admin::limit_memory(cache, megabytes),
         Request::Stats(args) => {
             stats::write(cache, now, args, out);
             return Outcome::Continue;

@@ -77,6 +77,8 @@ pub enum Request<'a> {
     Version,
     /// `verbosity`.
     Verbosity(u64),
+    /// `cache_memlimit`, in megabytes as memcached counts them: 1048576 bytes.
+    MemoryLimit(u32),
     /// `stats` with its arguments.
     Stats(Words<'a>),
     /// `shutdown`; whether it is the graceful one.
@@ -272,6 +274,7 @@ impl<'a> Line<'_, 'a> {
                 Some(level) => self.request(Request::Verbosity(level)),
                 None => self.refused(BAD_FORMAT),
             },
+            b"cache_memlimit" => self.memory_limit(),
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
             b"shutdown" => match self.args.first() {
                 None => self.request(Request::Shutdown { graceful: false }),
@@ -375,6 +378,16 @@ impl<'a> Line<'_, 'a> {
                 Some(delay) => self.request(Request::FlushAll(Some(delay))),
                 None => self.refused(BAD_EXPTIME),
             },
+        }
+    }
+
+    fn memory_limit(&self) -> Parsed<'a> {
+        match self.args {
+            [megabytes] | [megabytes, _] => match parse_u32_cut(megabytes) {
+                Some(megabytes) => self.request(Request::MemoryLimit(megabytes)),
+                None => self.refused("ERROR"),
+            },
+            _ => self.unknown(),
         }
     }
 

@@ -44,6 +44,8 @@ pub const SHARDS: usize = 64;
 const CRAWL_STEP: u32 = 512;
 /// Locks that one tick of the background search takes, after a flush and otherwise.
 const CRAWL_STEPS: (usize, usize) = (256, 4);
+/// Locks that one tick takes to come below a limit that was lowered.
+const SHRINK_STEPS: usize = 256;
 /// Oldest items per shard that `stats items` looks at for its ages.
 const AGE_SAMPLE: usize = 64;
 
@@ -299,11 +301,18 @@ impl Store {
     /// below a limit that was lowered, and takes back the memory of some items that are dead.
     pub fn tick(&self, now: Now) {
         self.merge_flush(Flush::default(), now);
-        let excess = self.budget.excess();
-        if excess > 0 && self.evictions {
-            self.evict(excess, now);
-        }
+        self.shrink(now);
         self.crawl(now);
+    }
+
+    /// Evicts some of what is above a limit that was lowered.
+    fn shrink(&self, now: Now) {
+        for _ in 0..SHRINK_STEPS {
+            let excess = self.budget.excess();
+            if excess == 0 || !self.evictions || !self.evict(excess, now) {
+                return;
+            }
+        }
     }
 
     /// Goes on with the search for dead items, in bounded steps: leisurely, but after a flush at once.

@@ -1,0 +1,20 @@
+//! Commands of administrators, that change how the daemon works.
+
+use super::Cache;
+
+/// Least and most memory that `cache_memlimit` takes, in megabytes.
+const MEGABYTES: (u32, u32) = (8, 1_000_000_000);
+
+/// `cache_memlimit`: changes what the items of this node may cost. What is over it is evicted by
+/// and by.
+pub(super) fn limit_memory(cache: &Cache, megabytes: u32) -> &'static str {
+    if megabytes < MEGABYTES.0 {
+        return "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m";
+    }
+    if megabytes > MEGABYTES.1 {
+        return "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes";
+    }
+    cache.store.set_memory_limit(u64::from(megabytes) << 20);
+    log::info!("event=memory_limit by=cache_memlimit megabytes={megabytes}");
+    "OK"
+}
