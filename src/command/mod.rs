@@ -7,6 +7,7 @@ mod reply;
 mod settings;
 mod stats;
 mod text;
+mod tuning;
 
 pub use counters::{ConnectionCounters, Counter, WorkerCounters};
 pub use settings::Settings;

@@ -2,7 +2,7 @@
 
 use super::operation::{Context, Counted, Stored, Value};
 use super::reply::line;
-use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, stats};
+use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, stats, tuning};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
@@ -79,6 +79,8 @@ pub fn execute<'a>(
             "OK"
         }
         Request::MemoryLimit(megabytes) => admin::limit_memory(cache, megabytes),
+        Request::Slabs(args) => tuning::slabs(cache, args),
+        Request::Lru(args) => tuning::lru(args),
         Request::Stats(args) => {
             stats::write(cache, now, args, out);
             return Outcome::Continue;

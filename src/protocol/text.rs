@@ -79,6 +79,10 @@ pub enum Request<'a> {
     Verbosity(u64),
     /// `cache_memlimit`, in megabytes as memcached counts them: 1048576 bytes.
     MemoryLimit(u32),
+    /// `slabs` with its arguments.
+    Slabs(Words<'a>),
+    /// `lru` with its arguments.
+    Lru(Words<'a>),
     /// `stats` with its arguments.
     Stats(Words<'a>),
     /// `shutdown`; whether it is the graceful one.
@@ -275,6 +279,8 @@ impl<'a> Line<'_, 'a> {
                 None => self.refused(BAD_FORMAT),
             },
             b"cache_memlimit" => self.memory_limit(),
+            b"slabs" => self.slabs(),
+            b"lru" => self.request(Request::Lru(Words(self.after_name))),
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
             b"shutdown" => match self.args.first() {
                 None => self.request(Request::Shutdown { graceful: false }),
@@ -388,6 +394,17 @@ impl<'a> Line<'_, 'a> {
                 None => self.refused("ERROR"),
             },
             _ => self.unknown(),
+        }
+    }
+
+    /// `slabs automove` may be silent; to `slabs reassign` the word would be one too many.
+    fn slabs(&self) -> Parsed<'a> {
+        let automove = self.args.len() > 1 && b"automove".starts_with(self.args[0]);
+        Parsed::Request {
+            request: Request::Slabs(Words(self.after_name)),
+            noreply: self.noreply && automove,
+            length: self.length,
+            skip: 0,
         }
     }
 
