@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -192,13 +194,169 @@ fn a_wrong_command_line_exits_with_2() {
 fn the_manual_has_every_option_and_command() {
     let page = std::fs::read_to_string("docs/man/pairctl.1").unwrap();
     let help = pairctl(&["--help"]).0 + &pairctl(&["health", "--help"]).0;
+    let help = help + &pairctl(&["bench", "--help"]).0;
     for word in help.split_whitespace().filter(|word| word.starts_with("--")) {
         let long = format!("Fl -{}", word.trim_start_matches('-').trim_end_matches(','));
         assert!(page.contains(&long), "{word}");
     }
-    for command in ["status", "stats", "health"] {
+    for command in ["status", "stats", "health", "bench"] {
         assert!(
             help.contains(&format!("  {command}")) && page.contains(&format!(".It Cm {command}"))
         );
     }
+}
+
+/// The daemon on a Unix socket, until it is dropped.
+struct Daemon {
+    process: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Daemon {
+        let dir = tempfile::tempdir().unwrap();
+        // Started by root it becomes nobody, who must be let in.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_paircached"))
+            .args(["--sysconfig=-/nonexistent", "--config=-/nonexistent", "-u", "nobody", "-s"])
+            .arg(dir.path().join("socket"))
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { process, dir };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while UnixStream::connect(daemon.socket()).is_err() {
+            assert!(Instant::now() < deadline, "it does not start");
+            thread::yield_now();
+        }
+        daemon
+    }
+
+    fn socket(&self) -> String {
+        String::from(self.dir.path().join("socket").to_str().unwrap())
+    }
+
+    fn bench(&self, words: &[&str]) -> (String, String, i32) {
+        pairctl(&[&["-s", &self.socket(), "bench"], words].concat())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = (self.process.kill(), self.process.wait());
+    }
+}
+
+/// A number of the printed object.
+fn field(json: &str, name: &str) -> f64 {
+    let at = json.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
+    json[at..].split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn bench_counts_what_it_did() {
+    let daemon = Daemon::start();
+    let words = "--json --requests 1001 --keys 50 --connections 7 --threads 2 --pipeline 5 \
+                 --value-size 0-5000 --keys-per-get 3 --ratio 1:4 --distribution zipf:1.1";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let (json, stderr, code) = daemon.bench(&[&words[..], &["--fill"]].concat());
+    assert_eq!((stderr.as_str(), code), ("", 0), "{json}");
+    let number = |name| field(&json, name);
+    assert_eq!(number("requests"), 1001.0);
+    assert_eq!(number("sets") + number("gets"), 1001.0);
+    assert!((100.0..300.0).contains(&number("sets")), "{json}");
+    assert_eq!((number("hits"), number("misses")), (3.0 * number("gets"), 0.0));
+    assert_eq!((number("errors"), number("wrong_values")), (0.0, 0.0));
+    assert!(number("p50") > 0.0 && number("p50") <= number("p99"), "{json}");
+    assert!(number("p99") <= number("p99.9") && number("p99.9") <= number("max"), "{json}");
+    // The daemon has counted the same, and the 50 sets of --fill.
+    let stats = pairctl(&["-s", &daemon.socket(), "stats"]).0;
+    assert!(stats.contains(&format!("\nget_hits {}\n", number("hits"))), "{stats}");
+    assert!(stats.contains(&format!("\ncmd_set {}\n", number("sets") + 50.0)), "{stats}");
+}
+
+#[test]
+fn bench_keeps_to_a_rate_and_counts_misses() {
+    let daemon = Daemon::start();
+    let (json, stderr, code) = daemon.bench(&[
+        "--json",
+        "--rate",
+        "1000",
+        "--requests",
+        "300",
+        "--ratio",
+        "0:1",
+        "--connections",
+        "3",
+    ]);
+    assert_eq!((stderr.as_str(), code), ("", 0), "{json}");
+    assert_eq!((field(&json, "gets"), field(&json, "misses")), (300.0, 300.0));
+    assert!(field(&json, "seconds") >= 0.299, "{json}");
+}
+
+#[test]
+fn bench_ends_after_the_time_it_is_given() {
+    let daemon = Daemon::start();
+    let (text, stderr, code) = daemon.bench(&["--duration", "0.2", "--connections", "2"]);
+    assert_eq!((stderr.as_str(), code), ("", 0), "{text}");
+    assert!(text.starts_with("requests ") && text.contains("p99.9"), "{text}");
+}
+
+#[test]
+fn bench_tells_a_value_that_is_not_the_keys() {
+    let daemon = Daemon::start();
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(b"set key:000000000000 0 0 3 noreply\r\nbad\r\nversion\r\n").unwrap();
+    BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+    let words = ["--json", "--keys", "1", "--ratio", "0:1", "--requests", "9"];
+    let (json, stderr, code) = daemon.bench(&[&words[..], &["--value-size", "3"]].concat());
+    assert_eq!(code, 1);
+    assert_eq!((field(&json, "wrong_values"), field(&json, "errors")), (9.0, 9.0));
+    assert!(stderr.contains("9 errors, the first: key 0 has a value"), "{stderr}");
+}
+
+#[test]
+fn bench_counts_errors_and_exits_with_1() {
+    let full = server(|line| match line.starts_with("set ") {
+        true => String::from("SERVER_ERROR out of memory storing object\r\n"),
+        false => String::new(), // the value
+    });
+    let words = ["--json", "--ratio", "1:0", "--requests", "5", "--connections", "1"];
+    let (json, stderr, code) = pairctl(&[&["-s", &full, "bench"], &words[..]].concat());
+    assert_eq!((field(&json, "errors"), field(&json, "sets"), code), (5.0, 5.0, 1), "{json}");
+    assert!(stderr.contains("it answers \"SERVER_ERROR out of memory"), "{stderr}");
+}
+
+#[test]
+fn bench_of_a_server_that_is_gone_exits_with_1() {
+    let (address, _socket) = nobody();
+    for words in [&["--requests", "5"][..], &["--fill"]] {
+        let (_, stderr, code) = pairctl(&[&["-s", &address, "bench"], words].concat());
+        assert_eq!(code, 1);
+        assert!(stderr.contains("cannot connect"), "{stderr}");
+    }
+    // One that hangs up after the first request has an error for each connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().read(&mut [0]);
+        }
+    });
+    let words = ["bench", "--json", "--connections", "3", "--requests", "99"];
+    let (json, _, code) = pairctl(&[&["-s", &address], &words[..]].concat());
+    assert_eq!((field(&json, "errors"), field(&json, "requests"), code), (3.0, 0.0, 1), "{json}");
+}
+
+#[test]
+fn bench_refuses_what_cannot_be_meant() {
+    for words in [
+        &["--ratio", "0:0"][..],
+        &["--value-size", "9-1"],
+        &["--distribution", "zipf"],
+        &["--connections", "0"],
+        &["--value-size", "67108864", "--pipeline", "100"],
+    ] {
+        assert_eq!(pairctl(&[&["bench"], words].concat()).2, 2, "{words:?}");
+    }
+    assert_eq!(pairctl(&["-s", "a", "-s", "b", "bench"]).2, 2);
 }

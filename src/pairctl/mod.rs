@@ -1,5 +1,6 @@
 //! Asks nodes how they are, over the port that clients use.
 
+mod bench;
 mod client;
 mod health;
 mod server;
@@ -22,7 +23,7 @@ const UNREACHABLE: u8 = 3;
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 fine, 1 not healthy, 2 wrong command line, 3 a node did not answer."
+    after_help = "Exit status: 0 fine, 1 not healthy or errors under load, 2 wrong command line, 3 a node did not answer."
 )]
 struct Arguments {
     /// Node to ask: HOST, HOST:PORT, [IPV6]:PORT or the path of a Unix socket; may be repeated
@@ -48,6 +49,8 @@ enum Action {
         #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
         timeout: Duration,
     },
+    /// Put load on a node, or any memcached, and measure it (it overwrites keys named key:NUMBER)
+    Bench(bench::Load),
 }
 
 /// Runs the command that the process was started with.
@@ -57,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
         Action::Status => status::status(&arguments.servers),
         Action::Stats { arguments: words } => stats(&arguments.servers, words),
         Action::Health { timeout } => health::health(&arguments.servers, *timeout),
+        Action::Bench(load) => bench::bench(&arguments.servers, load),
     };
     // Nobody is left to tell when these cannot be written.
     let _ = io::stderr().write_all(errors.as_bytes());
