@@ -14,7 +14,8 @@ def bench(*args):
 def test_it_prints_both_and_their_ratio():
     done = bench("--rounds", "2", "--seconds", "0.3", "--keys", "500", "--rows", "^get 64 B, 16|^get of 100")
     assert (done.returncode, done.stderr) == (0, "")
-    header, *lines = done.stdout.splitlines()
+    against, _, header, *lines = done.stdout.splitlines()
+    assert against.startswith("against memcached 1.")
     assert header.split()[-5:] == ["ops/s", "p50", "p99", "p99.9", "cpu"]
     assert len(lines) == 6
     for theirs, ratio in zip(lines[0::3], lines[2::3]):
