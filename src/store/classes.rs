@@ -12,10 +12,15 @@ const CHUNK_MAX: u64 = PAGE / 2;
 /// memcached's limit on the number of classes.
 const CLASSES_MAX: usize = 63;
 
+/// Item sizes below this find their class by one look at a table; every request asks for one.
+const DIRECT_BELOW: u64 = 16 * 1024;
+
 /// The table of chunk sizes that memcached would build from `-f` and `-n`.
 #[derive(Debug)]
 pub struct Classes {
     chunks: Vec<u64>,
+    /// The class of sizes up to `ALIGN` times the position: chunks are multiples of it.
+    direct: Box<[u8]>,
     cas: bool,
 }
 
@@ -30,7 +35,8 @@ impl Classes {
             size = (size as f64 * growth) as u64;
         }
         chunks.push(CHUNK_MAX);
-        Classes { chunks, cas }
+        let direct = (0..=DIRECT_BELOW / ALIGN).map(|step| search(&chunks, step * ALIGN)).collect();
+        Classes { chunks, direct, cas }
     }
 
     /// How many classes there are; valid class numbers are `1..=count()`.
@@ -46,8 +52,10 @@ impl Classes {
 
     /// The class number (from 1) of an item of that size.
     pub fn class_of(&self, item_size: u64) -> u8 {
-        let index = self.chunks.partition_point(|&chunk| chunk < item_size);
-        (index.min(self.chunks.len() - 1) + 1) as u8
+        if item_size < DIRECT_BELOW {
+            return self.direct[item_size.div_ceil(ALIGN) as usize];
+        }
+        search(&self.chunks, item_size)
     }
 
     /// Bytes of a chunk of class `class` (from 1).
@@ -62,9 +70,29 @@ impl Classes {
     }
 }
 
+/// The class number of the first chunk that holds `item_size` bytes, or of the largest.
+fn search(chunks: &[u64], item_size: u64) -> u8 {
+    let index = chunks.partition_point(|&chunk| chunk < item_size);
+    (index.min(chunks.len() - 1) + 1) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_direct_table_says_what_a_search_says_for_every_size() {
+        for (growth, chunk_size) in [(1.25, 48), (1.07, 1), (3.0, 700), (1.0001, 48)] {
+            let classes = Classes::new(growth, chunk_size, true);
+            for size in 0..DIRECT_BELOW + 100 {
+                assert_eq!(
+                    classes.class_of(size),
+                    search(&classes.chunks, size),
+                    "{growth} {size}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn the_default_table_is_memcacheds() {
