@@ -207,6 +207,13 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
     if length < 4 {
         return refused(BAD_FORMAT);
     }
+    // The most frequent line is split into its words where its keys are checked, and not before.
+    if line.starts_with(b"get ") {
+        let (name, after_name) = line.split_at(3);
+        let block = &buffer[length..];
+        let line = Line { name, args: &[], noreply: false, length, after_name, block };
+        return line.get(Get { cas: false, touch: None }, 0);
+    }
     let mut words = [&b""[..]; WORDS_MAX];
     let mut count = 0;
     let mut rest = Words(line);
@@ -317,16 +324,10 @@ impl<'a> Line<'_, 'a> {
         let mut words = Words(self.after_name);
         let _ = words.by_ref().take(words_before).last();
         let keys = Keys(words);
-        if keys.clone().next().is_none() {
+        let mut longest = 0;
+        keys.for_each(|key| longest = longest.max(key.len()));
+        if longest == 0 || longest > KEY_MAX {
             return self.too_few();
-        }
-        if keys.clone().any(|key| key.len() > KEY_MAX) {
-            return Parsed::Refused {
-                reply: BAD_FORMAT,
-                noreply: false,
-                length: self.length,
-                skip: 0,
-            };
         }
         Parsed::Request {
             request: Request::Get(get, keys),
