@@ -178,11 +178,48 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
             "Invalid value for binding protocol: foo\n -- should be one of auto, binary, or ascii\n",
             64,
         ),
+        (&["-D", ""], "No delimiter specified\n", 1),
+        (&["-D", ":"], "-D asks for stats detail, which is not supported yet\n", 64),
+        (&["-S"], "-S asks for SASL, which is not supported yet\n", 64),
+        (&["-Z"], "-Z asks for TLS, which is not supported yet\n", 64),
+        (&["-Y", "f"], "-Y asks for authentication, which is not supported yet\n", 64),
+        (&["-e", "f"], "-e asks for a warm restart, which is not supported yet\n", 64),
+        (&["-o", "ssl_key=f"], "ssl_key asks for TLS, which is not supported\n", 64),
+        (&["-o", "ext_path=f:1g"], "ext_path asks for extstore, which is not supported\n", 64),
+        (&["-o", "slab_sizes"], "Missing slab_sizes argument\n", 1),
+        (&["-o", "slab_chunk_max=x"], "could not parse argument to slab_chunk_max\n", 1),
         (&["-q"], "paircached: invalid option -- 'q'\nIllegal argument \"?\"\n", 1),
     ];
     for (line, stderr, code) in cases {
         assert_eq!(exit(line), (String::from(*stderr), *code), "{line:?}");
     }
+}
+
+#[test]
+fn an_unknown_suboption_is_told_on_standard_output() {
+    for (list, word) in
+        [("foo", "foo"), ("modern,foo=3", "foo=3"), (",", ""), ("proxy_config", "proxy_config")]
+    {
+        let exit = alone(&["-o", list]).unwrap_err();
+        let stdout = format!("Illegal suboption \"{word}\"\n");
+        assert_eq!((exit.stdout, exit.stderr, exit.code), (stdout, String::new(), 1), "{list}");
+    }
+}
+
+#[test]
+fn suboptions_count_in_the_order_given() {
+    let both = |line: &[&str]| {
+        let config = run(line);
+        (config.maxconns_fast, config.idle_timeout)
+    };
+    assert_eq!(both(&[]), (true, 0));
+    assert_eq!(both(&["-o", "no_maxconns_fast,idle_timeout=5,"]), (false, 5));
+    assert_eq!(both(&["-o", "no_maxconns_fast", "-o", "maxconns_fast"]), (true, 0));
+    assert_eq!(both(&["-o", "no_modern"]), (false, 0));
+    assert_eq!(both(&["-o", "idle_timeout=9", "-o", "idle_timeout=-1"]), (true, 0));
+    assert_eq!(both(&["-o", "idle_timeout=99999999999"]), (true, i32::MAX as u32));
+    assert!(run(&["-o", "idle_timeout=5,no_maxconns_fast"]).no_effect.is_empty());
+    assert_eq!(run(&["-L", "-o", "no_modern,track_sizes"]).no_effect.len(), 3);
 }
 
 #[test]

@@ -40,6 +40,16 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     let mut found = Vec::new();
     found.extend(item_size(settings));
+    let lru = &settings.lru;
+    found.extend(lru.value.check().map(|complaint| (lru.source.clone(), complaint)));
+    if settings.napi_ids.value > settings.threads.value {
+        let (ids, threads) = (settings.napi_ids.value, settings.threads.value);
+        let what = format!(
+            "Number of napi_ids({ids}) cannot be greater than number of threads({threads})"
+        );
+        let source = later(&settings.napi_ids.source, &settings.threads.source).clone();
+        found.push((source, Complaint::new(USAGE, what, "write a smaller -N")));
+    }
     match settings.peer.value {
         Some(_) => found.extend(replication(settings)),
         None if settings.repcached_flags => {
@@ -192,6 +202,8 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         flush_enabled: settings.flush_enabled.value,
         shutdown_command: settings.shutdown_command.value,
         dump_enabled: settings.dump_enabled.value,
+        maxconns_fast: settings.maxconns_fast.value,
+        idle_timeout: settings.idle_timeout.value,
         replication,
         repcached_flags: settings.repcached_flags,
         log: Log {
@@ -200,6 +212,7 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
             level: settings.log_level.value,
         },
         warnings: settings.warnings,
+        no_effect: settings.no_effect,
         sources,
     }
 }

@@ -40,6 +40,15 @@ pub(super) enum Flag {
     ItemSize,
     NoFlush,
     NoDump,
+    NoWatch,
+    LargePages,
+    NapiIds,
+    Extended,
+    Sasl,
+    Tls,
+    AuthFile,
+    MemoryFile,
+    Delimiter,
     Peer,
     ReplicationPort,
     Sysconfig,
@@ -52,6 +61,7 @@ struct Spec {
     short: Option<char>,
     long: &'static str,
     value: Option<&'static str>,
+    /// Empty for what `-h` keeps back: wrappers take its words for parts that are there.
     help: &'static str,
 }
 
@@ -96,6 +106,16 @@ static SPECS: &[Spec] = &[
     spec(Flag::ItemSize, Some('I'), "max-item-size", Some("num"), "largest item, bytes or with k or m\n(default: 1m, from 1k to 1024m)"),
     spec(Flag::NoFlush, Some('F'), "disable-flush-all", None, "refuse flush_all"),
     spec(Flag::NoDump, Some('X'), "disable-dumping", None, "refuse dumps of keys; but -X PORT and\n-X LISTEN:CONNECT are --replication-port"),
+    spec(Flag::NoWatch, Some('W'), "disable-watch", None, "no effect: there is no watch"),
+    spec(Flag::LargePages, Some('L'), "enable-largepages", None, "no effect: memory is taken as it is needed"),
+    spec(Flag::NapiIds, Some('N'), "napi-ids", Some("num"), "no effect: connections are dealt out in turn"),
+    spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); others are checked and have no effect"),
+    spec(Flag::Sasl, Some('S'), "enable-sasl", None, ""),
+    spec(Flag::Tls, Some('Z'), "enable-ssl", None, ""),
+    spec(Flag::AuthFile, Some('Y'), "auth-file", Some("file"), ""),
+    spec(Flag::MemoryFile, Some('e'), "memory-file", Some("file"), ""),
+    // It has no long name; its letter stands in for one.
+    spec(Flag::Delimiter, Some('D'), "D", Some("char"), ""),
     spec(Flag::Peer, Some('x'), "peer", Some("host"), "replicate to this host, HOST or HOST:PORT"),
     spec(Flag::ReplicationPort, None, "replication-port", Some("port"), "PORT both nodes replicate on, or LISTEN:CONNECT\nwhere they differ (default: 11212)"),
     spec(Flag::Sysconfig, None, "sysconfig", Some("file"), "read this for /etc/sysconfig/memcached;\nmay be repeated; -FILE may be missing"),
@@ -106,7 +126,8 @@ static SPECS: &[Spec] = &[
 /// What a row of words asks for.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    /// Options in the order of `-h`; of a repeated one the last, but every `-l` and `--sysconfig`.
+    /// Options in the order of `-h`; of a repeated one the last, but every `-l`, `-o` and
+    /// `--sysconfig`.
     pub(super) given: Vec<(Flag, OsString)>,
     /// Words that belong to no option.
     pub(super) leftover: Vec<OsString>,
@@ -150,7 +171,10 @@ fn command() -> Command {
         .infer_long_args(true)
         .args_override_self(true);
     for spec in SPECS {
-        let mut arg = Arg::new(spec.long).long(spec.long);
+        let mut arg = Arg::new(spec.long);
+        if spec.long.len() > 1 {
+            arg = arg.long(spec.long);
+        }
         if let Some(short) = spec.short {
             arg = arg.short(short);
         }
@@ -188,7 +212,7 @@ fn collect(matches: &ArgMatches) -> Words {
             matches.get_many(spec.long).into_iter().flatten().cloned().collect();
         match spec.flag {
             Flag::Verbose if !values.is_empty() => values = vec![values.len().to_string().into()],
-            Flag::Listen | Flag::Sysconfig => {}
+            Flag::Listen | Flag::Sysconfig | Flag::Extended => {}
             _ => drop(values.drain(..values.len().saturating_sub(1))),
         }
         found.given.extend(values.into_iter().map(|value| (spec.flag, value)));
@@ -297,7 +321,7 @@ pub(super) fn help() -> String {
         env!("CARGO_PKG_VERSION"),
         crate::command::MEMCACHED_VERSION
     );
-    for spec in SPECS {
+    for spec in SPECS.iter().filter(|spec| !spec.help.is_empty()) {
         let short = spec.short.map_or(String::from("    "), |short| format!("-{short}, "));
         let value = spec.value.map_or(String::new(), |value| format!("=<{value}>"));
         let mut left = format!("{short}--{}{value}", spec.long);
@@ -387,8 +411,8 @@ mod tests {
                 "option '--li' is ambiguous; possibilities: '--listen' '--license' '--listen-backlog'"
             )
         );
-        assert_eq!(fault("-S"), frame("invalid option -- 'S'"));
-        assert_eq!(fault("-o modern"), frame("invalid option -- 'o'"));
+        assert_eq!(fault("-D"), frame("option requires an argument -- 'D'"));
+        assert_eq!(fault("--D=x"), frame("unrecognized option '--D'"));
     }
 
     #[test]

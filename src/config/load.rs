@@ -100,7 +100,7 @@ fn information(words: &Words) -> Option<String> {
 }
 
 fn command_line(complaint: &Complaint) -> Exit {
-    Exit { stdout: String::new(), stderr: complaint.stderr(), code: complaint.code }
+    Exit { stdout: complaint.stdout(), stderr: complaint.stderr(), code: complaint.code }
 }
 
 fn fault(path: &str, line: usize, what: &str) -> String {

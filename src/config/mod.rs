@@ -12,6 +12,7 @@ mod cli;
 mod load;
 mod settings;
 mod show;
+mod suboption;
 mod sysconfig;
 mod toml_file;
 mod value;
@@ -75,6 +76,10 @@ pub struct Config {
     pub shutdown_command: bool,
     /// Obey `stats cachedump`, `stats detail` and the dumps of `lru_crawler`.
     pub dump_enabled: bool,
+    /// Send surplus clients away at once, rather than let them wait.
+    pub maxconns_fast: bool,
+    /// Seconds after which an idle client is sent away; 0 is never.
+    pub idle_timeout: u32,
     /// The other node; absent means that this node is alone.
     pub replication: Option<Replication>,
     /// `-x`, or `-X` with ports, was used.
@@ -83,6 +88,8 @@ pub struct Config {
     pub log: Log,
     /// What to log as warnings once there is a log.
     pub warnings: Vec<String>,
+    /// What was given and has no effect, with the reason.
+    pub no_effect: Vec<String>,
     /// What all this was read from.
     pub sources: Sources,
 }

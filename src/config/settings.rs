@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::cli::{self, Flag, Words};
+use super::suboption::{self, Lru};
 use super::value::{self, Checked, Complaint};
 use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
 
@@ -75,6 +76,13 @@ pub(super) struct Settings {
     pub(super) flush_enabled: Set<bool>,
     pub(super) shutdown_command: Set<bool>,
     pub(super) dump_enabled: Set<bool>,
+    pub(super) maxconns_fast: Set<bool>,
+    /// Seconds; 0 is never.
+    pub(super) idle_timeout: Set<u32>,
+    /// Checked, and then without effect.
+    pub(super) lru: Set<Lru>,
+    /// Checked, and then without effect.
+    pub(super) napi_ids: Set<u32>,
     /// Host, and port if the peer's own setting says one.
     pub(super) peer: Set<Option<(String, Option<u16>)>>,
     /// The CONNECT of `-X LISTEN:CONNECT`.
@@ -93,6 +101,8 @@ pub(super) struct Settings {
     /// `-x`, or `-X` with ports, was used.
     pub(super) repcached_flags: bool,
     pub(super) warnings: Vec<String>,
+    /// What was given and does nothing, with the place and the reason.
+    pub(super) no_effect: Vec<String>,
 }
 
 impl Default for Settings {
@@ -123,6 +133,10 @@ impl Default for Settings {
             flush_enabled: Set::new(true),
             shutdown_command: Set::new(false),
             dump_enabled: Set::new(true),
+            maxconns_fast: Set::new(true),
+            idle_timeout: Set::new(0),
+            lru: Set::new(Lru::default()),
+            napi_ids: Set::new(0),
             peer: Set::new(None),
             dial_port: Set::new(None),
             replication_port: Set::new(11212),
@@ -138,6 +152,7 @@ impl Default for Settings {
             log_level: Set::new(log::LevelFilter::Info),
             repcached_flags: false,
             warnings: Vec::new(),
+            no_effect: Vec::new(),
         }
     }
 }
@@ -186,6 +201,19 @@ impl Settings {
             Flag::NoCas => self.cas.put(false, source),
             Flag::NoFlush => self.flush_enabled.put(false, source),
             Flag::NoDump => self.dump_enabled.put(false, source),
+            Flag::NoWatch => self.idle_flag(flag, "there is no watch to refuse", source),
+            Flag::LargePages => {
+                self.idle_flag(flag, "memory is taken as it is needed", source);
+            }
+            Flag::Delimiter if word.is_empty() => {
+                let what = "No delimiter specified";
+                return Err(Complaint::new(1, what, "leave -D out"));
+            }
+            Flag::Delimiter => return Err(absent(flag, "stats detail")),
+            Flag::Sasl => return Err(absent(flag, "SASL")),
+            Flag::Tls => return Err(absent(flag, "TLS")),
+            Flag::AuthFile => return Err(absent(flag, "authentication")),
+            Flag::MemoryFile => return Err(absent(flag, "a warm restart")),
             Flag::Help
             | Flag::License
             | Flag::Version
@@ -235,10 +263,20 @@ impl Settings {
                 self.peer.put(Some(peer), source);
                 self.repcached_flags = true;
             }
+            Flag::Extended => suboption::apply(text, self, source)?,
+            Flag::NapiIds => {
+                let message = "Maximum number of NAPI IDs must be greater than 0";
+                self.napi_ids.put(value::positive(text, message)?, source);
+                self.idle_flag(flag, "connections are dealt to the threads in turn", source);
+            }
             Flag::ReplicationPort => self.replication_ports(text, source)?,
             _ => {}
         }
         Ok(())
+    }
+
+    fn idle_flag(&mut self, flag: Flag, reason: &str, source: &Source) {
+        self.no_effect.push(format!("{source}: {}: {reason}", cli::name(flag)));
     }
 
     fn replication_ports(&mut self, text: &str, source: &Source) -> Checked<()> {
@@ -279,6 +317,12 @@ fn path(flag: Flag, word: &OsStr) -> Checked<PathBuf> {
         true => Err(empty(flag)),
         false => Ok(PathBuf::from(word)),
     }
+}
+
+/// A part of memcached that is not there.
+fn absent(flag: Flag, what: &str) -> Complaint {
+    let what = format!("{} asks for {what}, which is not supported yet", cli::name(flag));
+    Complaint::new(64, what, "leave it out")
 }
 
 /// memcached would take it for 0.

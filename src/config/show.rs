@@ -7,7 +7,7 @@ use super::settings::{Set, Settings, Source};
 use super::value::{FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
 use super::{Listen, Port};
 
-/// Every setting with its source, then the warnings.
+/// Every setting with its source, then what has no effect, then the warnings.
 pub(super) fn show(settings: &Settings) -> String {
     let mut lines = Lines::default();
     memcached(settings, &mut lines);
@@ -20,6 +20,9 @@ pub(super) fn show(settings: &Settings) -> String {
     let mut text = String::new();
     for (setting, source) in &lines.0 {
         text.push_str(&format!("{setting:width$}  # {source}\n"));
+    }
+    for line in &settings.no_effect {
+        text.push_str(&format!("no effect: {line}\n"));
     }
     for warning in &settings.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -67,6 +70,8 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("flush_enabled", &settings.flush_enabled);
     lines.plain("shutdown_command", &settings.shutdown_command);
     lines.plain("dump_enabled", &settings.dump_enabled);
+    lines.plain("maxconns_fast", &settings.maxconns_fast);
+    lines.plain("idle_timeout", &settings.idle_timeout);
 }
 
 fn replication(settings: &Settings, lines: &mut Lines) {

@@ -13,11 +13,13 @@ pub(super) struct Complaint {
     pub(super) remedy: String,
     /// Lines around it on the command line.
     frame: Option<String>,
+    /// memcached says it on standard output.
+    stdout: bool,
 }
 
 impl Complaint {
     pub(super) fn new(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Complaint {
-        Complaint { code, what: what.into(), remedy: remedy.into(), frame: None }
+        Complaint { code, what: what.into(), remedy: remedy.into(), frame: None, stdout: false }
     }
 
     /// As getopt words it: the program's name in front, and memcached's own line after it.
@@ -26,9 +28,21 @@ impl Complaint {
         self
     }
 
+    /// As memcached does where it forgets that it is an error.
+    pub(super) fn on_stdout(mut self) -> Complaint {
+        self.stdout = true;
+        self
+    }
+
+    /// For standard output, when the command line is at fault.
+    pub(super) fn stdout(&self) -> String {
+        if self.stdout { format!("{}\n", self.what) } else { String::new() }
+    }
+
     /// For standard error, when the command line is at fault.
     pub(super) fn stderr(&self) -> String {
         match &self.frame {
+            _ if self.stdout => String::new(),
             Some(program) => format!("{program}: {}\nIllegal argument \"?\"\n", self.what),
             None => format!("{}\n", self.what),
         }

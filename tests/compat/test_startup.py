@@ -40,6 +40,37 @@ def as_root():
             USAGE,
             "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max (bytes: 524288)",
         ),
+        (["-N", "x"], 1, "Maximum number of NAPI IDs must be greater than 0"),
+        (["-N", "9"], USAGE, "Number of napi_ids(9) cannot be greater than number of threads(4)"),
+        (["-D", ""], 1, "No delimiter specified"),
+        (["-o", "hashpower"], 1, "Missing numeric argument for hashpower"),
+        (["-o", "hashpower=5"], 1, "Initial hashtable multiplier of 5 is too low"),
+        (["-o", "hashpower=40"], 1, "Initial hashtable multiplier of 40 is too high"),
+        (["-o", "idle_timeout"], 1, "Missing numeric argument for idle_timeout"),
+        (["-o", "slab_automove=7"], 1, "slab_automove must be between 0 and 2"),
+        (["-o", "slab_automove_ratio"], 1, "Missing slab_automove_ratio argument"),
+        (["-o", "slab_automove_ratio=2"], 1, "slab_automove_ratio must be > 0 and < 1"),
+        (["-o", "slab_automove_window=1"], 1, "slab_automove_window must be > 2"),
+        (["-o", "slab_sizes=9-5"], USAGE, "slab size 9 is out of valid range"),
+        (["-o", "tail_repair_time=3"], 1, "Cannot set tail_repair_time to less than 10 seconds"),
+        (["-o", "hash_algorithm=x"], 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
+        (["-o", "lru_crawler_sleep"], 1, "Missing lru_crawler_sleep value"),
+        (["-o", "lru_crawler_sleep=-4"], 1, "LRU crawler sleep must be between 0 and 1 second"),
+        (["-o", "lru_crawler_tocrawl=x"], 1, "lru_crawler_tocrawl takes a numeric 32bit value"),
+        (["-o", "hot_lru_pct=99"], 1, "hot_lru_pct must be > 1 and < 80"),
+        (["-o", "warm_lru_pct=0"], 1, "warm_lru_pct must be > 1 and < 80"),
+        (["-o", "hot_lru_pct=50"], USAGE, "hot_lru_pct + warm_lru_pct cannot be more than 80% combined"),
+        (["-o", "hot_max_factor=0"], 1, "hot_max_factor must be > 0"),
+        (["-o", "warm_max_factor=x"], 1, "warm_max_factor must be > 0"),
+        (
+            ["-o", "no_lru_maintainer,temporary_ttl=5"],
+            USAGE,
+            "temporary_ttl requires lru_maintainer to be enabled",
+        ),
+        (["-o", "watcher_logbuf_size=x"], 1, "could not parse argument to watcher_logbuf_size"),
+        (["-o", "worker_logbuf_size=x"], 1, "could not parse argument to worker_logbuf_size"),
+        (["-o", "read_buf_mem_limit=x"], 1, "could not parse argument to read_buf_mem_limit"),
+        (["-o", "modern", "-o", "no_lru_crawler,temporary_ttl"], 1, "Missing temporary_ttl argument"),
         (["--nosuch"], 1, ILLEGAL),
         (["-Q"], 1, ILLEGAL),
         (["-m"], 1, ILLEGAL),
@@ -54,6 +85,14 @@ def test_a_bad_option_ends_the_start(binary, args, code, says):
     assert done.returncode == code, done.stderr
     assert says in done.stderr.splitlines()
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("option, word", [("foo", "foo"), ("modern,foo=3", "foo=3"), (",", "")])
+def test_an_unknown_suboption_ends_the_start(binary, option, word):
+    done = daemon.run(binary, *as_root(), *HARMLESS, "-o", option)
+    assert done.returncode == 1
+    # 1.6.45 says it on standard output, 1.6.18 on standard error.
+    assert done.stdout + done.stderr == f'Illegal suboption "{word}"\n'
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its user, others ignore -u")
