@@ -82,6 +82,8 @@ worker_counters! {
     bytes_written,
     /// Times a connection had to let others go first.
     conn_yields,
+    /// Clients sent away for being idle.
+    idle_kicks,
 }
 
 /// What is counted of connections, by the thread that accepts and by all workers.
@@ -93,6 +95,12 @@ pub struct ConnectionCounters {
     pub total: AtomicU64,
     /// Sent away because there were too many.
     pub rejected: AtomicU64,
+    /// Listeners that hold a client back until there is room.
+    pub holding: AtomicU64,
+    /// Times that clients began to be held back.
+    pub held: AtomicU64,
+    /// How long they were, in microseconds, in all.
+    pub held_us: AtomicU64,
 }
 
 impl ConnectionCounters {

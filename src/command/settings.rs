@@ -43,6 +43,10 @@ pub struct Settings {
     pub flush_enabled: bool,
     /// `-X` says no.
     pub dump_enabled: bool,
+    /// `-o no_maxconns_fast` says no.
+    pub maxconns_fast: bool,
+    /// `-o idle_timeout`, in seconds; 0 is never.
+    pub idle_timeout: u32,
     /// The flags of repcached were used: `stats` shows its two fields.
     pub repcached: bool,
 }
@@ -78,7 +82,8 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "auth_enabled_sasl", "no");
     stat(out, "auth_enabled_ascii", "no");
     stat(out, "item_size_max", settings.item_size_max);
-    stat(out, "maxconns_fast", "yes");
+    stat(out, "maxconns_fast", yes_no(settings.maxconns_fast));
+    let idle_timeout = settings.idle_timeout.to_string();
     for (name, value) in [
         ("hashpower_init", "0"),
         ("slab_reassign", "yes"),
@@ -101,7 +106,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
         ("warm_max_factor", "2.00"),
         ("temp_lru", "no"),
         ("temporary_ttl", "61"),
-        ("idle_timeout", "0"),
+        ("idle_timeout", &*idle_timeout),
         ("watcher_logbuf_size", "262144"),
         ("worker_logbuf_size", "65536"),
         ("read_buf_mem_limit", "0"),

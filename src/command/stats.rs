@@ -93,7 +93,9 @@ fn connections(cache: &Cache, out: &mut Output) {
     stat(out, "max_connections", cache.settings.max_connections);
     stat(out, "curr_connections", connections.current());
     stat(out, "total_connections", connections.total.load(Ordering::Relaxed));
-    stat(out, "rejected_connections", connections.rejected.load(Ordering::Relaxed));
+    if cache.settings.maxconns_fast {
+        stat(out, "rejected_connections", connections.rejected.load(Ordering::Relaxed));
+    }
     stat(out, "connection_structures", connections.current());
     for name in [
         "response_obj_oom",
@@ -136,12 +138,20 @@ fn commands(cache: &Cache, total: &ClassStats, out: &mut Output) {
         ("store_no_memory", totals.store_no_memory),
         ("auth_cmds", 0),
         ("auth_errors", 0),
+    ] {
+        stat(out, name, value);
+    }
+    if cache.settings.idle_timeout > 0 {
+        stat(out, "idle_kicks", totals.idle_kicks);
+    }
+    let connections = &cache.connections;
+    for (name, value) in [
         ("bytes_read", totals.bytes_read),
         ("bytes_written", totals.bytes_written),
         ("limit_maxbytes", cache.store.memory_limit()),
-        ("accepting_conns", 1),
-        ("listen_disabled_num", 0),
-        ("time_in_listen_disabled_us", 0),
+        ("accepting_conns", u64::from(connections.holding.load(Ordering::Relaxed) == 0)),
+        ("listen_disabled_num", connections.held.load(Ordering::Relaxed)),
+        ("time_in_listen_disabled_us", connections.held_us.load(Ordering::Relaxed)),
     ] {
         stat(out, name, value);
     }

@@ -75,6 +75,9 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     for warning in &config.warnings {
         log::warn!("event=config warning={warning:?}");
     }
+    for option in &config.no_effect {
+        log::info!("event=config no_effect={option:?}");
+    }
     let user = privileges::target(config.user.as_deref())?;
     if config.coredumps {
         limits::allow_core_dumps()?;
@@ -215,6 +218,8 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
         item_size_max: config.item_size_max,
         flush_enabled: config.flush_enabled,
         dump_enabled: config.dump_enabled,
+        maxconns_fast: config.maxconns_fast,
+        idle_timeout: config.idle_timeout,
         repcached: config.repcached_flags,
     };
     let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone()));

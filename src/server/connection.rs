@@ -9,13 +9,15 @@ use super::trace;
 use crate::command::{Cache, Outcome, WorkerCounters, execute, refuse, resume_get};
 use crate::protocol::Output;
 use crate::protocol::text::{self, Get, Keys, Parsed};
+use crate::store::Now;
 use memchr::memchr;
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// Bytes that one read takes.
@@ -76,6 +78,8 @@ pub(super) struct Connection {
     /// The last turn ended for the sake of others, and its replies have not been sent.
     yielded: bool,
     end: Option<End>,
+    /// When something last came from the client.
+    heard: Now,
 }
 
 impl Drop for Connection {
@@ -87,6 +91,7 @@ impl Drop for Connection {
 impl Connection {
     pub(super) fn new(socket: Socket, cache: Arc<Cache>, worker: usize) -> Connection {
         Connection {
+            heard: cache.clock.now(),
             socket,
             cache,
             worker,
@@ -106,8 +111,42 @@ impl Connection {
 
     /// Serves until the connection ends.
     pub(super) async fn serve(mut self) -> End {
-        let result = poll_fn(|cx| self.poll(cx)).await;
+        let result = match self.idle_timeout() {
+            None => poll_fn(|cx| self.poll(cx)).await,
+            Some(timeout) => self.serve_until_idle(timeout).await,
+        };
         result.unwrap_or(End::Closed)
+    }
+
+    /// How long this client may be silent, if there is a limit; as in memcached only on TCP.
+    fn idle_timeout(&self) -> Option<Duration> {
+        let seconds = self.cache.settings.idle_timeout;
+        let limited = seconds > 0 && matches!(self.socket, Socket::Tcp(_));
+        limited.then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// Serves until the connection ends or the client has been silent for more than `timeout`. One
+    /// that is still to take its replies is not idle.
+    async fn serve_until_idle(&mut self, timeout: Duration) -> io::Result<End> {
+        // On the heap: without a limit no connection is to be larger for it.
+        let mut timer = Box::pin(tokio::time::sleep(timeout));
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = self.poll(cx) {
+                return Poll::Ready(ended);
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let silent = self.cache.clock.now().0.saturating_sub(self.heard.0);
+                let left = timeout.saturating_sub(Duration::from_millis(silent));
+                if left.is_zero() && self.replies.is_empty() {
+                    self.counters().idle_kicks.add(1);
+                    return Poll::Ready(Ok(End::Closed));
+                }
+                let again = if left.is_zero() { timeout } else { left };
+                timer.as_mut().reset(tokio::time::Instant::now() + again);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Does all that can be done now.
@@ -204,10 +243,11 @@ impl Connection {
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
-        let Connection { cache, skip: to_skip, paused, .. } = self;
+        let Connection { cache, skip: to_skip, paused, heard, .. } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
         let now = cache.clock.now();
+        *heard = now;
         let store = &cache.store;
         let fits = |key, flags, value| store.item_size(key, flags, value) <= store.item_size_max();
         let mut left = cache.settings.requests_per_event;

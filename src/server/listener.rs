@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 /// Pause after accepting failed, for lack of descriptors as a rule.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+/// How often a client held back looks for room; memcached looks as often.
+const ROOM_RETRY: Duration = Duration::from_millis(10);
 
 /// An address that could not be listened on; says what memcached says.
 #[derive(Debug, Error)]
@@ -169,6 +171,32 @@ impl Listeners {
     }
 }
 
+fn is_full(cache: &Cache) -> bool {
+    cache.connections.current() >= u64::from(cache.settings.max_connections)
+}
+
+/// Waits for room for the client at hand, while those behind it wait to be accepted.
+async fn room(cache: &Cache) {
+    if !is_full(cache) {
+        return;
+    }
+    let connections = &cache.connections;
+    // With several listeners it is the first to wait whose time counts.
+    let first = connections.holding.fetch_add(1, Ordering::Relaxed) == 0;
+    connections.held.fetch_add(u64::from(first), Ordering::Relaxed);
+    let mut since = Instant::now();
+    while is_full(cache) {
+        tokio::time::sleep(ROOM_RETRY).await;
+        if first {
+            let passed = since.elapsed();
+            since += passed;
+            let passed = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            connections.held_us.fetch_add(passed, Ordering::Relaxed);
+        }
+    }
+    connections.holding.fetch_sub(1, Ordering::Relaxed);
+}
+
 async fn admit(accepted: io::Result<Accepted>, cache: &Cache, workers: &Workers) {
     let accepted = match accepted {
         Ok(accepted) => accepted,
@@ -181,7 +209,9 @@ async fn admit(accepted: io::Result<Accepted>, cache: &Cache, workers: &Workers)
         }
     };
     let connections = &cache.connections;
-    if connections.current() >= u64::from(cache.settings.max_connections) {
+    if !cache.settings.maxconns_fast {
+        room(cache).await;
+    } else if is_full(cache) {
         connections.rejected.fetch_add(1, Ordering::Relaxed);
         // The socket is new: its send buffer takes these few bytes or nothing can be said at all.
         let _ = match accepted {

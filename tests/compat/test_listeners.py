@@ -1,6 +1,7 @@
 """Where the daemon listens: addresses, ports, unix sockets; and how many clients it takes."""
 
 import os
+import select
 import socket
 import stat
 
@@ -139,6 +140,56 @@ def test_more_clients_than_c_are_told_and_hung_up_on(launch):
     eventually("there is room again", let_in)
     for client in taken:
         client.close()
+
+
+def test_without_maxconns_fast_surplus_clients_wait_until_there_is_room(launch):
+    server = launch("-c", "100", "-o", "no_maxconns_fast")
+    first = server.client()
+    taken = []
+
+    def accepting():
+        return first.stats()["accepting_conns"] == "1"
+
+    def served(client):
+        return bool(select.select([client.socket], [], [], 0)[0])
+
+    # memcached counts its own files too, so it may stop earlier.
+    while accepting():
+        assert len(taken) < 100
+        client = server.client()
+        client.send(b"get k\r\n")
+        taken.append(client)
+        eventually("the client is served or held back", lambda made=client: served(made) or not accepting())
+    waiting = taken.pop()
+    assert len(taken) > 50 and not served(waiting)
+    assert first.stats()["listen_disabled_num"] == "1"
+    assert "rejected_connections" not in first.stats()
+    for client in taken:
+        client.close()
+    assert waiting.line() == b"END\r\n"
+    stats = first.stats()
+    assert stats["accepting_conns"] == "1"
+    assert int(stats["time_in_listen_disabled_us"]) > 0
+    first.close()
+    waiting.close()
+
+
+def test_idle_clients_are_closed_and_counted(launch):
+    server = launch("-o", "idle_timeout=1")
+    with server.client() as idle, server.client() as busy:
+        idle.ask(b"get k\r\n", b"END\r\n")
+
+        def kicks():
+            return int(busy.stats()["idle_kicks"])
+
+        # Who asks all the time stays.
+        eventually("the idle client is kicked", kicks)
+        assert idle.rest() == b""
+        assert kicks() == 1
+
+
+def test_without_an_idle_timeout_nothing_is_counted(client):
+    assert "idle_kicks" not in client.stats()
 
 
 def test_five_hundred_clients_are_served_at_once(launch):
