@@ -2,6 +2,7 @@
 
 mod admin;
 mod counters;
+mod crawler;
 mod operation;
 mod reply;
 mod settings;
@@ -10,6 +11,7 @@ mod text;
 mod tuning;
 
 pub use counters::{ConnectionCounters, Counter, WorkerCounters};
+pub use crawler::Dump;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
 

@@ -91,7 +91,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
         ("slab_automove_ratio", "0.80"),
         ("slab_automove_window", "10"),
         ("slab_chunk_max", "524288"),
-        ("lru_crawler", "yes"),
+        ("lru_crawler", yes_no(cache.store.crawling())),
         ("lru_crawler_sleep", "100"),
         ("lru_crawler_tocrawl", "0"),
         ("tail_repair_time", "0"),

@@ -2,7 +2,7 @@
 
 use super::operation::{Context, Counted, Stored, Value};
 use super::reply::line;
-use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, stats, tuning};
+use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
@@ -22,6 +22,8 @@ pub enum Outcome<'a> {
     Continue,
     /// Sends what waits, then goes on with the rest of this read by [`resume_get`].
     Paused(Get, Keys<'a>),
+    /// Sends what waits, then goes on with this dump.
+    Dumping(crawler::Dump),
     /// Sends what waits and ends.
     Close,
     /// Ends, and the daemon with it.
@@ -81,6 +83,7 @@ pub fn execute<'a>(
         Request::MemoryLimit(megabytes) => admin::limit_memory(cache, megabytes),
         Request::Slabs(args) => tuning::slabs(cache, args),
         Request::Lru(args) => tuning::lru(args),
+        Request::Crawler(args) => return crawler::run(cache, now, args, out),
         Request::Stats(args) => {
             stats::write(cache, now, args, out);
             return Outcome::Continue;

@@ -83,6 +83,8 @@ pub enum Request<'a> {
     Slabs(Words<'a>),
     /// `lru` with its arguments.
     Lru(Words<'a>),
+    /// `lru_crawler` with its arguments.
+    Crawler(Words<'a>),
     /// `stats` with its arguments.
     Stats(Words<'a>),
     /// `shutdown`; whether it is the graceful one.
@@ -288,6 +290,13 @@ impl<'a> Line<'_, 'a> {
             b"cache_memlimit" => self.memory_limit(),
             b"slabs" => self.slabs(),
             b"lru" => self.request(Request::Lru(Words(self.after_name))),
+            // It is never silent: noreply is a word too many.
+            b"lru_crawler" => Parsed::Request {
+                request: Request::Crawler(Words(self.after_name)),
+                noreply: false,
+                length: self.length,
+                skip: 0,
+            },
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
             b"shutdown" => match self.args.first() {
                 None => self.request(Request::Shutdown { graceful: false }),

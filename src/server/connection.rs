@@ -6,7 +6,7 @@
 
 use super::socket::Socket;
 use super::trace;
-use crate::command::{Cache, Outcome, WorkerCounters, execute, refuse, resume_get};
+use crate::command::{Cache, Dump, Outcome, WorkerCounters, execute, refuse, resume_get};
 use crate::protocol::Output;
 use crate::protocol::text::{self, Get, Keys, Parsed};
 use crate::store::Now;
@@ -61,6 +61,14 @@ enum Next {
     End(End),
 }
 
+/// A request that goes on in the next turn; what is left of its line stands at the front of the input.
+enum Paused {
+    /// A read with keys left.
+    Get(Get),
+    /// A dump.
+    Dump(Dump),
+}
+
 pub(super) struct Connection {
     socket: Socket,
     cache: Arc<Cache>,
@@ -71,8 +79,8 @@ pub(super) struct Connection {
     needed: usize,
     /// Bytes of input still to be thrown away.
     skip: usize,
-    /// A read whose remaining keys stand at the front of `unfinished`.
-    paused: Option<Get>,
+    /// The request that `unfinished` begins with, if it has begun to be answered.
+    paused: Option<Paused>,
     /// Replies that the client has not taken, or has not been sent because of a yield.
     replies: Output,
     /// The last turn ended for the sake of others, and its replies have not been sent.
@@ -268,12 +276,18 @@ impl Connection {
             }
             left -= 1;
             let mark = out.mark();
-            let outcome = if let Some(get) = paused.take() {
-                // The line was complete when the read began.
+            let start = at;
+            let outcome = if let Some(paused) = paused.take() {
+                // The line was complete when the request began.
                 let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
                 let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
                 at += end + 1;
-                resume_get(cache, worker, now, get, Keys::resume(line), out)
+                match paused {
+                    Paused::Get(get) => {
+                        resume_get(cache, worker, now, get, Keys::resume(line), out)
+                    }
+                    Paused::Dump(dump) => dump.resume(cache, now, out),
+                }
             } else {
                 let parsed = text::parse(rest, fits);
                 if show && !matches!(parsed, Parsed::Incomplete(_)) {
@@ -300,10 +314,15 @@ impl Connection {
             match outcome {
                 Outcome::Continue => {}
                 Outcome::Paused(get, keys) => {
-                    *paused = Some(get);
+                    *paused = Some(Paused::Get(get));
                     at = keys.rest().as_ptr() as usize - input.as_ptr() as usize;
                     let next = if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield };
                     return (at, next);
+                }
+                Outcome::Dumping(dump) => {
+                    *paused = Some(Paused::Dump(dump));
+                    let next = if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield };
+                    return (start, next);
                 }
                 Outcome::Close => return (at, Next::End(End::Closed)),
                 Outcome::Shutdown { graceful } => {

@@ -21,6 +21,11 @@ impl<'a> Item<'a> {
         Item { slot }
     }
 
+    /// The key.
+    pub fn key(&self) -> &'a [u8] {
+        self.slot.key()
+    }
+
     /// The value's bytes.
     pub fn value(&self) -> &'a [u8] {
         self.slot.value()
@@ -47,6 +52,16 @@ impl<'a> Item<'a> {
     /// Unix seconds at which it is gone; 0 is never.
     pub fn exptime(&self) -> u32 {
         self.slot.exptime
+    }
+
+    /// Unix seconds of the last read or write.
+    pub fn accessed(&self) -> u32 {
+        self.slot.accessed
+    }
+
+    /// Whether it was read since it was written.
+    pub fn fetched(&self) -> bool {
+        self.slot.fetched
     }
 }
 

@@ -12,6 +12,7 @@ mod change;
 mod classes;
 mod entry;
 mod evict;
+mod inspect;
 mod merge;
 mod ring;
 mod shard;
@@ -25,6 +26,7 @@ mod version;
 pub use change::{Applied, Change, Flush};
 pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item};
+pub use inspect::Cursor;
 pub use slots::SHARED_FROM;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};
@@ -34,7 +36,7 @@ use ahash::RandomState;
 use budget::Budget;
 use entry::Locked;
 use shard::{Replicated, Shard};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Number of shards: many more than workers, and as many as an atomic word has bits.
@@ -104,6 +106,7 @@ pub struct Store {
     next_crawl: AtomicUsize,
     /// Shards that a flush has left full of dead items.
     to_crawl: AtomicUsize,
+    crawling: AtomicBool,
 }
 
 impl Store {
@@ -133,6 +136,7 @@ impl Store {
             next_victim: AtomicUsize::new(0),
             next_crawl: AtomicUsize::new(0),
             to_crawl: AtomicUsize::new(0),
+            crawling: AtomicBool::new(true),
         }
     }
 
@@ -285,7 +289,7 @@ impl Store {
         };
         if after.horizon > before.horizon {
             (0..SHARDS).for_each(|number| self.lock(number).flush_before(after.horizon));
-            self.to_crawl.store(SHARDS, Ordering::Relaxed);
+            self.crawl_soon();
         }
         if after != before && self.replicated {
             self.wake_sender();
@@ -302,7 +306,25 @@ impl Store {
     pub fn tick(&self, now: Now) {
         self.merge_flush(Flush::default(), now);
         self.shrink(now);
-        self.crawl(now);
+        if self.crawling() {
+            self.crawl(now);
+        }
+    }
+
+    /// Whether dead items are searched for.
+    pub fn crawling(&self) -> bool {
+        self.crawling.load(Ordering::Relaxed)
+    }
+
+    /// Starts or stops the search for dead items; says whether it was on. Without it they go when
+    /// they are met, or when room is made.
+    pub fn set_crawling(&self, on: bool) -> bool {
+        self.crawling.swap(on, Ordering::Relaxed)
+    }
+
+    /// Has all shards searched for dead items at once.
+    pub fn crawl_soon(&self) {
+        self.to_crawl.store(SHARDS, Ordering::Relaxed);
     }
 
     /// Evicts some of what is above a limit that was lowered.

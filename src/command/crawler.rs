@@ -1,0 +1,195 @@
+//! `lru_crawler`: the search for dead items, and dumps of those that live.
+
+use super::Cache;
+use super::reply::line;
+use super::text::Outcome;
+use crate::protocol::text::{BAD_FORMAT, Words};
+use crate::protocol::{Output, parse_u32_cut, parse_u64};
+use crate::store::{Cursor, Item, Now};
+
+const DISABLED: &str = "CLIENT_ERROR lru crawler disabled";
+/// Longest sleep between items, in microseconds.
+const SLEEP_MAX: u32 = 1_000_000;
+/// Classes that memcached can have at most, the one of pages without a class counted.
+const CLASSES: u64 = 64;
+/// Places that a dump looks at under one lock.
+const STEP: u32 = 256;
+/// Locks that a dump takes before others have their turn.
+const STEPS_PER_TURN: usize = 16;
+/// Reply bytes after which the client is to take them.
+const PAUSE_AT: usize = 256 * 1024;
+/// Bytes that a key shows as they are.
+const PLAIN: &[u8] = b"-._~";
+
+/// What a dump says of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// All that is known but its value.
+    Meta,
+    /// The command that reads it.
+    Get,
+}
+
+/// A dump under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dump {
+    kind: Kind,
+    classes: u64,
+    cursor: Cursor,
+}
+
+/// Does `lru_crawler` with these arguments.
+pub(super) fn run<'a>(cache: &Cache, now: Now, args: Words<'_>, out: &mut Output) -> Outcome<'a> {
+    let args: Vec<&[u8]> = args.take(3).collect();
+    let reply = match args[..] {
+        [word, classes] if b"crawl".starts_with(word) => crawl(cache, classes),
+        [word, classes] if b"metadump".starts_with(word) => {
+            match dump(cache, Kind::Meta, classes) {
+                Ok(dump) => return dump.begin(cache, now, out),
+                Err(reply) => reply,
+            }
+        }
+        [word, classes] if b"mgdump".starts_with(word) => match dump(cache, Kind::Get, classes) {
+            Ok(dump) => return dump.begin(cache, now, out),
+            Err(reply) => reply,
+        },
+        [word, items] if b"tocrawl".starts_with(word) => {
+            parse_u32_cut(items).map_or(BAD_FORMAT, |_| "OK")
+        }
+        [word, micros] if b"sleep".starts_with(word) => match parse_u32_cut(micros) {
+            None => BAD_FORMAT,
+            Some(micros) if micros > SLEEP_MAX => "CLIENT_ERROR sleep must be one second or less",
+            Some(_) => "OK",
+        },
+        [word] if b"enable".starts_with(word) => {
+            let was_on = cache.store.set_crawling(true);
+            if was_on { "ERROR failed to start lru crawler thread" } else { "OK" }
+        }
+        [word] if b"disable".starts_with(word) => {
+            cache.store.set_crawling(false);
+            "OK"
+        }
+        _ => "ERROR",
+    };
+    line(out, reply);
+    Outcome::Continue
+}
+
+/// The search goes through all classes at once, so any class stands for all.
+fn crawl(cache: &Cache, classes: &[u8]) -> &'static str {
+    if !cache.store.crawling() {
+        return DISABLED;
+    }
+    if classes == b"hash" {
+        return "ERROR an unknown error happened";
+    }
+    match class_set(classes) {
+        Ok(_) => {
+            cache.store.crawl_soon();
+            "OK"
+        }
+        Err(reply) => reply,
+    }
+}
+
+fn dump(cache: &Cache, kind: Kind, classes: &[u8]) -> Result<Dump, &'static str> {
+    if !cache.settings.dump_enabled {
+        return Err(match kind {
+            Kind::Meta => "ERROR metadump not allowed",
+            Kind::Get => "ERROR key dump not allowed",
+        });
+    }
+    if !cache.store.crawling() {
+        return Err(DISABLED);
+    }
+    let classes = if classes == b"hash" { u64::MAX } else { class_set(classes)? };
+    Ok(Dump { kind, classes, cursor: Cursor::default() })
+}
+
+/// A list of classes, a bit each.
+fn class_set(list: &[u8]) -> Result<u64, &'static str> {
+    if list == b"all" {
+        return Ok(u64::MAX);
+    }
+    let mut set = 0;
+    for word in list.split(|&byte| byte == b',').filter(|word| !word.is_empty()) {
+        match parse_u64(word) {
+            Some(class) if (1..CLASSES).contains(&class) => set |= 1 << class,
+            _ => return Err("BADCLASS invalid class id"),
+        }
+    }
+    if set == 0 { Err("NOTSTARTED no items to crawl") } else { Ok(set) }
+}
+
+impl Dump {
+    fn begin<'a>(self, cache: &Cache, now: Now, out: &mut Output) -> Outcome<'a> {
+        line(out, "OK");
+        self.resume(cache, now, out)
+    }
+
+    /// Goes on with a dump for one turn.
+    pub fn resume<'a>(mut self, cache: &Cache, now: Now, out: &mut Output) -> Outcome<'a> {
+        let Dump { kind, classes, .. } = self;
+        for _ in 0..STEPS_PER_TURN {
+            if out.len() >= PAUSE_AT {
+                break;
+            }
+            let show = |item: Item<'_>| {
+                let value = item.value().len();
+                let size = cache.store.item_size(item.key().len(), item.flags(), value);
+                let class = cache.store.classes().class_of(size);
+                if classes & (1 << class) == 0 {
+                    return;
+                }
+                match kind {
+                    Kind::Meta => meta_line(cache, &item, size, class, out),
+                    Kind::Get => {
+                        out.push(b"mg ");
+                        out.push(item.key());
+                        out.push(b"\r\n");
+                    }
+                }
+            };
+            if cache.store.inspect(&mut self.cursor, STEP, now, show) {
+                line(out, if kind == Kind::Meta { "END" } else { "EN" });
+                return Outcome::Continue;
+            }
+        }
+        Outcome::Dumping(self)
+    }
+}
+
+fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Output) {
+    out.push(b"key=");
+    push_encoded(item.key(), out);
+    out.push(b" exp=");
+    match item.exptime() {
+        0 => out.push(b"-1"),
+        exptime => out.push_number(u64::from(exptime)),
+    }
+    let cas = if cache.settings.cas { item.version().raw() } else { 0 };
+    for (name, number) in [(" la=", u64::from(item.accessed())), (" cas=", cas)] {
+        out.push(name.as_bytes());
+        out.push_number(number);
+    }
+    out.push(if item.fetched() { b" fetch=yes" } else { b" fetch=no" });
+    for (name, number) in
+        [(" cls=", u64::from(class)), (" size=", size), (" flags=", u64::from(item.flags()))]
+    {
+        out.push(name.as_bytes());
+        out.push_number(number);
+    }
+    out.push(b" \n");
+}
+
+/// As in an URI: what is neither letter nor digit is mostly written as `%` and two digits.
+fn push_encoded(key: &[u8], out: &mut Output) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in key {
+        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
+            out.push(&[byte]);
+        } else {
+            out.push(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+"""lru_crawler: the search for dead items, and dumps of those that live."""
+
+import re
+import time
+
+import pytest
+
+from .wire import Case, eventually, stored, table
+
+BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
+BADCLASS = b"BADCLASS invalid class id\r\n"
+STARTED = b"ERROR failed to start lru crawler thread\r\n"
+TOO_LONG = b"CLIENT_ERROR sleep must be one second or less\r\n"
+DISABLED = b"CLIENT_ERROR lru crawler disabled\r\n"
+UNKNOWN = b"ERROR an unknown error happened\r\n"
+NO_MGDUMP = "1.6.18 did not know mgdump"
+LINE = re.compile(
+    rb"key=(\S+) exp=(-1|\d+) la=(\d+) cas=(\d+) fetch=(yes|no) cls=(\d+) size=(\d+)(?: flags=(\d+) )?\n"
+)
+
+
+@table(
+    Case("nothing", b"lru_crawler\r\nlru_crawler x\r\nlru_crawler crawl\r\n", b"ERROR\r\n" * 3),
+    Case("enable what is on", b"lru_crawler enable\r\n", STARTED),
+    Case("disable twice", b"lru_crawler disable\r\nlru_crawler disable\r\n", b"OK\r\n" * 2),
+    Case("enable with a word behind it", b"lru_crawler enable x\r\nlru_crawler disable x\r\n", b"ERROR\r\n" * 2),
+    Case("sleep", b"lru_crawler sleep 100\r\nlru_crawler sleep 1000000\r\n", b"OK\r\n" * 2),
+    Case("sleep too long", b"lru_crawler sleep 1000001\r\n", TOO_LONG),
+    Case("sleep of no number", b"lru_crawler sleep x\r\nlru_crawler sleep -1\r\n", BAD_LINE * 2),
+    Case("tocrawl", b"lru_crawler tocrawl 5\r\nlru_crawler tocrawl 0\r\n", b"OK\r\n" * 2),
+    Case("tocrawl of no number", b"lru_crawler tocrawl x\r\nlru_crawler tocrawl -1\r\n", BAD_LINE * 2),
+    Case("noreply is a word", b"lru_crawler sleep noreply\r\nlru_crawler crawl 1 noreply\r\n", BAD_LINE + b"ERROR\r\n"),
+    Case("crawl all", b"lru_crawler crawl all\r\n", b"OK\r\n"),
+    Case("crawl classes", b"lru_crawler crawl 1,2,63\r\n", b"OK\r\n"),
+    Case("crawl no class", b"lru_crawler crawl ,\r\n", b"NOTSTARTED no items to crawl\r\n"),
+    Case("crawl class 0", b"lru_crawler crawl 0\r\n", BADCLASS),
+    Case("crawl class 64", b"lru_crawler crawl 1,64\r\n", BADCLASS),
+    Case("crawl no number", b"lru_crawler crawl x\r\nlru_crawler crawl 1,x\r\n", BADCLASS * 2),
+    Case("crawl by hash", b"lru_crawler crawl hash\r\n", UNKNOWN),
+    Case("metadump of class 64", b"lru_crawler metadump 64\r\n", BADCLASS),
+    Case("mgdump of class 64", b"lru_crawler mgdump 64\r\n", BADCLASS, old=b"ERROR\r\n", why=NO_MGDUMP),
+)
+def test_lines(launch, case):
+    with launch().client() as client:
+        client.play(case)
+
+
+def test_disabled(launch):
+    with launch().client() as client:
+        client.ask(b"lru_crawler disable\r\n", b"OK\r\n")
+        # memcached's thread takes a moment to end.
+        for request in (b"lru_crawler crawl all\r\n", b"lru_crawler metadump all\r\n"):
+            eventually(request, lambda request=request: client.talk(request) == DISABLED)
+
+
+def metadump(client, what=b"all"):
+    """The fields of each line, by key."""
+    client.send(b"lru_crawler metadump %s\r\n" % what)
+    said = client.read_until(b"END\r\n")
+    new = client.server.version >= (1, 6, 45)
+    assert said.startswith(b"OK\r\n") == new
+    lines = said[4 if new else 0 : -5].splitlines(keepends=True)
+    found = [LINE.fullmatch(line) for line in lines]
+    assert all(found), said[:300]
+    assert all((match[8] is not None) == new for match in found)
+    items = {match[1]: match.groups()[1:] for match in found}
+    assert len(items) == len(lines), "an item came twice"
+    return items
+
+
+def test_an_empty_cache_is_dumped(launch):
+    with launch().client() as client:
+        assert metadump(client) == {}
+
+
+def test_metadump_tells_all_of_an_item(launch):
+    with launch().client() as client:
+        client.ask(stored("k", "a", flags=5) + stored("far", "x" * 500, exptime=1000), b"STORED\r\n" * 2)
+        client.send(b"gets k\r\n")
+        cas = client.read_until(b"END\r\n").split()[4]
+        items = metadump(client)
+        exp, la, found_cas, fetched, _, size, flags = items[b"k"]
+        assert (exp, found_cas, fetched, size) == (b"-1", cas, b"yes", b"65")
+        assert abs(int(la) - time.time()) < 5
+        assert flags in (b"5", None)
+        exp, _, _, fetched, far_class, _, _ = items[b"far"]
+        assert abs(int(exp) - time.time() - 1000) < 5 and fetched == b"no"
+        assert set(metadump(client, far_class)) == {b"far"}
+        assert set(metadump(client, b"1,%s" % far_class)) >= {b"far"}
+
+
+def test_keys_are_encoded(launch):
+    with launch().client() as client:
+        client.ask(b"set a%/-._~\xff\x01Z9 0 0 1\r\nx\r\n", b"STORED\r\n")
+        assert set(metadump(client)) == {b"a%25%2F-._~%FF%01Z9"}
+
+
+def test_dumps_show_the_living_only(launch):
+    with launch().client() as client:
+        client.ask(stored("dead", "a", exptime=-1), b"STORED\r\n")
+        client.ask(stored("gone", "a") + b"delete gone\r\n", b"STORED\r\nDELETED\r\n")
+        client.ask(stored("lives", "a"), b"STORED\r\n")
+        assert set(metadump(client)) == {b"lives"}
+
+
+def test_mgdump_shows_commands(launch):
+    with launch().client() as client:
+        client.ask(stored("one", "a") + stored("two", "b"), b"STORED\r\n" * 2)
+        client.send(b"lru_crawler mgdump all\r\n")
+        if client.server.version < (1, 6, 45):
+            assert client.line() == b"ERROR\r\n"  # 1.6.18 did not know it
+            return
+        lines = client.read_until(b"EN\r\n").split(b"\r\n")
+    assert (lines[0], sorted(lines[1:3]), lines[3:]) == (b"OK", [b"mg one", b"mg two"], [b"EN", b""])
+
+
+def test_dumps_may_be_forbidden(launch):
+    with launch("-X").client() as client:
+        client.ask(b"lru_crawler metadump all\r\n", b"ERROR metadump not allowed\r\n")
+        if client.server.version >= (1, 6, 45):
+            client.ask(b"lru_crawler mgdump all\r\n", b"ERROR key dump not allowed\r\n")
+
+
+def test_a_long_dump_that_nobody_reads_blocks_nobody(launch):
+    count = 50_000
+    server = launch("-t", "1")
+    with server.client() as dumper, server.client() as other:
+        for start in range(0, count, 1000):
+            names = range(start, start + 1000)
+            other.send(b"".join(b"set %0100d 0 0 1 noreply\r\nx\r\n" % number for number in names))
+        other.ask(b"get nosuch\r\n", b"END\r\n")
+        dumper.send(b"lru_crawler metadump all\r\n")
+        for _ in range(10):
+            other.ask(stored("k", "a") + b"delete k\r\n", b"STORED\r\nDELETED\r\n")
+        said = dumper.read_until(b"END\r\n")
+        assert len(set(re.findall(rb"key=(0\d+) ", said))) == said.count(b"key=0") == count
+
+
+def test_what_follows_a_dump_is_answered_behind_it(launch):
+    with launch().client() as client:
+        if client.server.version < (1, 6, 45):
+            pytest.skip("memcached wants the connection of a dump for it alone")
+        client.ask(stored("k", "a"), b"STORED\r\n")
+        client.send(b"lru_crawler mgdump all\r\nget k\r\n")
+        assert client.read_until(b"END\r\n") == b"OK\r\nmg k\r\nEN\r\nVALUE k 0 1\r\na\r\nEND\r\n"
+
+
+def test_disabling_is_shown_and_enabling_searches_again(launch):
+    with launch().client() as client:
+        client.ask(b"lru_crawler disable\r\n", b"OK\r\n")
+        eventually("it is off", lambda: client.stats(b"settings")["lru_crawler"] == "no")
+        client.ask(b"lru_crawler enable\r\n", b"OK\r\n")
+        eventually("it is on", lambda: client.stats(b"settings")["lru_crawler"] == "yes")
+        client.ask(stored("dead", "a", exptime=-1) + b"lru_crawler crawl all\r\n", b"STORED\r\nOK\r\n")
+        eventually("the dead item is gone", lambda: client.stats()["curr_items"] == "0")
