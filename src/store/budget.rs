@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Budget {
     limit: AtomicU64,
     used: AtomicU64,
+    /// Up to here writes go on while what is above a lowered limit is evicted by and by: a write
+    /// makes room for itself, and does not wait for all of the rest.
+    ceiling: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Budget {
-        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0), ceiling: AtomicU64::new(0) }
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -19,7 +22,13 @@ impl Budget {
     }
 
     pub(super) fn set_limit(&self, limit: u64) {
+        self.ceiling.store(self.used(), Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Keeps what has been reached on the way down to a lowered limit.
+    pub(super) fn lower_ceiling(&self) {
+        self.ceiling.fetch_min(self.used(), Ordering::Relaxed);
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -33,7 +42,7 @@ impl Budget {
 
     /// Takes `bytes` if they fit.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
-        let limit = self.limit();
+        let limit = self.limit().max(self.ceiling.load(Ordering::Relaxed));
         let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
@@ -43,5 +52,27 @@ impl Budget {
         if difference != 0 {
             self.used.fetch_add(difference as u64, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_limit_was_lowered_a_write_needs_room_for_itself_only() {
+        let budget = Budget::new(1000);
+        assert!(budget.reserve(1000));
+        budget.set_limit(100);
+        assert!(!budget.reserve(10));
+        budget.settle(-10);
+        assert!(budget.reserve(10));
+        budget.settle(-500);
+        budget.lower_ceiling();
+        assert!(!budget.reserve(1), "what came down stays down");
+        budget.settle(-450);
+        budget.lower_ceiling();
+        assert!(budget.reserve(50));
+        assert!(!budget.reserve(1), "the limit holds again");
     }
 }

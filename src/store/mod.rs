@@ -332,9 +332,10 @@ impl Store {
         for _ in 0..SHRINK_STEPS {
             let excess = self.budget.excess();
             if excess == 0 || !self.evictions || !self.evict(excess, now) {
-                return;
+                break;
             }
         }
+        self.budget.lower_ceiling();
     }
 
     /// Goes on with the search for dead items, in bounded steps: leisurely, but after a flush at once.
