@@ -54,7 +54,8 @@ fn converse(bytes: &[u8], pieces: &[usize]) -> Vec<String> {
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         "get|gets|gat|gats|set|add|replace|append|prepend|cas|delete|incr|decr|touch",
-        "flush_all|version|verbosity|stats|shutdown|quit|noreply|HTTP/1.1|mg|graceful",
+        "flush_all|version|verbosity|stats|shutdown|quit|noreply|HTTP/1.1|graceful",
+        "mg|ms|md|ma|mn|me|b|v|O1|T5|MA|C9|YQ==",
         "[a-z]{1,3}",
         "-?[0-9]{1,3}",
         "[0-9]{18,22}",

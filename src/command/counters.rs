@@ -62,6 +62,8 @@ worker_counters! {
     cmd_touch,
     /// Touches of nothing.
     touch_misses,
+    /// `me`: memcached counts no other meta command here.
+    cmd_meta,
     /// Flushes.
     cmd_flush,
     /// Deletes of nothing.

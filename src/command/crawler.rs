@@ -167,7 +167,7 @@ fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Out
         0 => out.push(b"-1"),
         exptime => out.push_number(u64::from(exptime)),
     }
-    let cas = if cache.settings.cas { item.version().raw() } else { 0 };
+    let cas = if cache.settings.cas { item.cas() } else { 0 };
     for (name, number) in [(" la=", u64::from(item.accessed())), (" cas=", cas)] {
         out.push(name.as_bytes());
         out.push_number(number);

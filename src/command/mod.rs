@@ -3,6 +3,7 @@
 mod admin;
 mod counters;
 mod crawler;
+mod meta;
 mod operation;
 mod reply;
 mod settings;

@@ -3,14 +3,14 @@
 use super::{Cache, WorkerCounters};
 use crate::protocol::parse_u64;
 use crate::protocol::text::{self, Verb};
-use crate::store::{Entry, Found, Item, Now};
+use crate::store::{Entry, Found, Item, Mark, Now};
 
 /// Relative expiry times reach this far, in seconds; larger numbers are dates.
 const RELATIVE_MAX: i32 = 60 * 60 * 24 * 30;
 /// A date long past: how "expired from the start" is kept.
 const PAST: u32 = 1;
 /// Longest decimal number of 64 bits.
-const DIGITS_MAX: usize = 20;
+pub(super) const DIGITS_MAX: usize = 20;
 
 /// One request's surroundings.
 #[derive(Clone, Copy)]
@@ -134,7 +134,7 @@ impl Context<'_> {
     }
 
     /// The room for a set could not be had: what is there now is not what the client wants there.
-    fn no_room(&self, verb: Verb, key: &[u8], size: u64) -> Stored {
+    pub(super) fn no_room(&self, verb: Verb, key: &[u8], size: u64) -> Stored {
         self.worker.store_no_memory.add(1);
         self.cache.store.count_out_of_memory(size);
         if verb == Verb::Set {
@@ -163,7 +163,7 @@ impl Context<'_> {
             self.worker.cas_misses.add(1);
             return Stored::NotFound;
         };
-        let same = self.cache.settings.cas && item.version().raw() == version;
+        let same = self.cache.settings.cas && item.cas() == version;
         if let Some(stats) = entry.class_stats() {
             let counter = if same { &mut stats.cas_hits } else { &mut stats.cas_badval };
             *counter += 1;
@@ -213,6 +213,7 @@ impl Context<'_> {
         };
         let Some(new) = calculate(item) else { return Counted::NotANumber };
         let (flags, exptime, width) = (item.flags(), item.exptime(), item.value().len());
+        let mark = Mark { cas: None, ..item.mark() };
         if let Some(stats) = entry.class_stats() {
             let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
             *counter += 1;
@@ -222,14 +223,14 @@ impl Context<'_> {
         let digits = digits.format(new).as_bytes();
         let padding = [b' '; DIGITS_MAX];
         let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
-        entry.put(flags, exptime, &[digits, padding]);
+        entry.put_marked(flags, exptime, &[digits, padding], mark);
         Counted::Value(new)
     }
 }
 
 /// A stored number as memcached reads it: decimal digits, spaces before them allowed, and after a
 /// space anything.
-fn number(value: &[u8]) -> Option<u64> {
+pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.len() > DIGITS_MAX {
         return None;
     }
@@ -239,6 +240,6 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// Decimal digits of a number.
-fn digits(number: u64) -> usize {
+pub(super) fn digits(number: u64) -> usize {
     number.checked_ilog10().unwrap_or(0) as usize + 1
 }

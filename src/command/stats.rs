@@ -118,7 +118,7 @@ fn commands(cache: &Cache, total: &ClassStats, out: &mut Output) {
         ("cmd_set", total.cmd_set),
         ("cmd_flush", totals.cmd_flush),
         ("cmd_touch", totals.cmd_touch),
-        ("cmd_meta", 0),
+        ("cmd_meta", totals.cmd_meta),
         ("get_hits", total.get_hits),
         ("get_misses", totals.get_misses),
         ("get_expired", totals.get_expired),

@@ -92,6 +92,11 @@ pub fn execute<'a>(
             return Outcome::Shutdown { graceful };
         }
         Request::Shutdown { .. } => "SERVER_ERROR: shutdown not enabled",
+        Request::Meta(meta) => {
+            context.meta(&meta, out);
+            return Outcome::Continue;
+        }
+        Request::MetaNoop => "MN",
         Request::Quit => return Outcome::Close,
     };
     if !noreply {
@@ -158,7 +163,7 @@ impl Context<'_> {
         out.push_number(item.value().len() as u64);
         if cas {
             out.push(b" ");
-            out.push_number(if self.cache.settings.cas { item.version().raw() } else { 0 });
+            out.push_number(if self.cache.settings.cas { item.cas() } else { 0 });
         }
         out.push(b"\r\n");
         match item.shared() {

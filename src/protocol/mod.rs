@@ -1,6 +1,8 @@
 //! Bytes to requests and replies to bytes. No I/O, no store, no clock: everything here can be
 //! fuzzed and property-tested with byte strings alone.
 
+pub mod base64;
+pub mod meta;
 mod number;
 mod output;
 pub mod text;

@@ -4,6 +4,7 @@
 //! says beside a request is how many bytes the request took, and how many of what follows are to be
 //! thrown away.
 
+use super::meta::{self, Meta};
 use super::{KEY_MAX, parse_i32, parse_i64, parse_u32_cut, parse_u64};
 use memchr::memchr;
 
@@ -15,7 +16,7 @@ const KEYS_LINE_MAX: usize = 1 << 20;
 /// Words of a line that are looked at; more are ignored.
 const WORDS_MAX: usize = 24;
 /// Largest length of a data block that memcached takes for a number at all.
-const LENGTH_MAX: i64 = i32::MAX as i64 - 2;
+pub(super) const LENGTH_MAX: i64 = i32::MAX as i64 - 2;
 
 /// The reply to a line that is no request.
 pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
@@ -92,6 +93,10 @@ pub enum Request<'a> {
         /// Drain before stopping.
         graceful: bool,
     },
+    /// A meta command.
+    Meta(Meta<'a>),
+    /// `mn`.
+    MetaNoop,
     /// `quit`.
     Quit,
 }
@@ -304,6 +309,15 @@ impl<'a> Line<'_, 'a> {
                 Some(_) => self.refused("CLIENT_ERROR invalid shutdown mode"),
             },
             b"quit" => self.request(Request::Quit),
+            b"mn" => Parsed::Request {
+                request: Request::MetaNoop,
+                noreply: false,
+                length: self.length,
+                skip: 0,
+            },
+            b"mg" | b"ms" | b"md" | b"ma" | b"me" => {
+                meta::parse(self.name, Words(self.after_name), self.length, self.block, fits)
+            }
             _ => self.unknown(),
         }
     }

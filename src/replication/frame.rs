@@ -11,11 +11,11 @@
 //! | doubt | version (8) up to which deletes were forgotten |
 //! | caught up | nothing |
 //!
-//! Changes in a batch: a kind (1), fixed numbers, then key and value. Lengths are checked against
+//! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then key and value. Lengths are checked against
 //! what is there before anything is read, so that no input can make the decoder reach too far.
 
 use crate::protocol::KEY_MAX;
-use crate::store::{Change, Flush, Version};
+use crate::store::{Change, Flush, Mark, Version};
 use bytes::{Buf, BufMut, TryGetError};
 use thiserror::Error;
 
@@ -26,6 +26,13 @@ const SET: u8 = 1;
 const DELETE: u8 = 2;
 const TOUCH: u8 = 3;
 const FLUSH: u8 = 4;
+/// A set with a mark: bits (1) and CAS (8) before what a set has.
+const SET_MARKED: u8 = 5;
+
+const STALE: u8 = 1;
+const WON: u8 = 2;
+const BINARY: u8 = 4;
+const DICTATED: u8 = 8;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +133,8 @@ pub fn read(input: &[u8], longest: usize) -> Result<Option<Framed<'_>>, FrameErr
 /// Appends a change.
 pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
     match *change {
-        Change::Set { key, value, flags, exptime, version, touched } => {
-            out.put_u8(SET);
+        Change::Set { key, value, flags, exptime, version, touched, mark } => {
+            write_set(out, mark);
             out.put_u64_le(version.raw());
             out.put_u64_le(touched.raw());
             out.put_u32_le(exptime);
@@ -160,17 +167,45 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
     }
 }
 
+/// The kind of a set, with its mark if it has one: most have none, and pay nothing for it.
+fn write_set(out: &mut Vec<u8>, mark: Mark) {
+    if mark == Mark::default() {
+        out.put_u8(SET);
+        return;
+    }
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    out.put_u8(SET_MARKED);
+    out.put_u8(
+        bit(mark.stale, STALE)
+            | bit(mark.won, WON)
+            | bit(mark.binary, BINARY)
+            | bit(mark.cas.is_some(), DICTATED),
+    );
+    out.put_u64_le(mark.cas.unwrap_or(0));
+}
+
+fn read_mark(input: &mut &[u8]) -> Result<Mark, FrameError> {
+    let (bits, cas) = (input.try_get_u8()?, input.try_get_u64_le()?);
+    Ok(Mark {
+        cas: (bits & DICTATED != 0).then_some(cas),
+        stale: bits & STALE != 0,
+        won: bits & WON != 0,
+        binary: bits & BINARY != 0,
+    })
+}
+
 /// Takes the change at the front of `input`.
 pub fn read_change<'a>(input: &mut &'a [u8]) -> Result<Change<'a>, FrameError> {
     Ok(match input.try_get_u8()? {
-        SET => {
+        kind @ (SET | SET_MARKED) => {
+            let mark = if kind == SET { Mark::default() } else { read_mark(input)? };
             let (version, touched) = (version(input)?, version(input)?);
             let (exptime, flags) = (input.try_get_u32_le()?, input.try_get_u32_le()?);
             let key_len = usize::from(input.try_get_u8()?);
             let value_len = input.try_get_u32_le()? as usize;
             let key = key(input, key_len)?;
             let value = take(input, value_len)?;
-            Change::Set { key, value, flags, exptime, version, touched }
+            Change::Set { key, value, flags, exptime, version, touched, mark }
         }
         DELETE => {
             let version = version(input)?;
@@ -229,11 +264,21 @@ mod tests {
             key in proptest::collection::vec(any::<u8>(), 1..=KEY_MAX),
             value in proptest::collection::vec(any::<u8>(), 0..300),
             numbers in any::<(u32, u32, u64)>(), version in versions(), touched in versions(),
-            kind in 0..4,
+            kind in 0..4, marks in any::<(Option<u64>, bool, bool, bool)>(),
         ) {
+            let (cas, stale, won, binary) = marks;
+            let mark = Mark { cas, stale, won, binary };
             let (flags, exptime, at) = numbers;
             let change = match kind {
-                0 => Change::Set { key: &key, value: &value, flags, exptime, version, touched },
+                0 => Change::Set {
+                    key: &key,
+                    value: &value,
+                    flags,
+                    exptime,
+                    version,
+                    touched,
+                    mark,
+                },
                 1 => Change::Delete { key: &key, version },
                 2 => Change::Touch { key: &key, version, touched, exptime },
                 _ => Change::Flush(Flush { horizon: version, issued: touched, at }),

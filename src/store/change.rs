@@ -20,6 +20,8 @@ pub enum Change<'a> {
         version: Version,
         /// When its expiry was last changed without a write; [`Version::NONE`] if never.
         touched: Version,
+        /// What the meta commands left on it.
+        mark: Mark,
     },
     /// The key was deleted.
     Delete {
@@ -41,6 +43,26 @@ pub enum Change<'a> {
     },
     /// Everything before a horizon is gone.
     Flush(Flush),
+}
+
+/// What only the meta commands leave on an item. All of it ends with the next write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The CAS that a client gave it, in place of its version.
+    pub cas: Option<u64>,
+    /// It was invalidated, and may be served until somebody has written it anew.
+    pub stale: bool,
+    /// One client has been told to write it anew.
+    pub won: bool,
+    /// Its key came in base64.
+    pub binary: bool,
+}
+
+impl Mark {
+    /// Bytes that the item is longer for it.
+    pub(super) fn len(self) -> usize {
+        if self.cas.is_some() { size_of::<u64>() } else { 0 }
+    }
 }
 
 impl Change<'_> {

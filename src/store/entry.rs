@@ -1,8 +1,9 @@
 //! One key, locked: what a command reads and writes in one step.
 
 use super::Store;
+use super::change::Mark;
 use super::shard::{NewItem, Shard};
-use super::slots::{Data, Slot};
+use super::slots::{Data, FETCHED, Slot, WON};
 use super::stats::ClassStats;
 use super::version::{Now, Version};
 use bytes::Bytes;
@@ -45,13 +46,18 @@ impl<'a> Item<'a> {
     }
 
     /// The CAS that clients see.
-    pub fn version(&self) -> Version {
-        self.slot.version
+    pub fn cas(&self) -> u64 {
+        self.slot.mark().cas.unwrap_or(self.slot.version.raw())
     }
 
-    /// Unix seconds at which it is gone; 0 is never.
-    pub fn exptime(&self) -> u32 {
-        self.slot.exptime
+    /// What the meta commands left on it.
+    pub fn mark(&self) -> Mark {
+        self.slot.mark()
+    }
+
+    /// Whether it was read since it was written.
+    pub fn fetched(&self) -> bool {
+        self.slot.marks & FETCHED != 0
     }
 
     /// Unix seconds of the last read or write.
@@ -59,9 +65,14 @@ impl<'a> Item<'a> {
         self.slot.accessed
     }
 
-    /// Whether it was read since it was written.
-    pub fn fetched(&self) -> bool {
-        self.slot.fetched
+    /// When it was written.
+    pub fn version(&self) -> Version {
+        self.slot.version
+    }
+
+    /// Unix seconds at which it is gone; 0 is never.
+    pub fn exptime(&self) -> u32 {
+        self.slot.exptime
     }
 }
 
@@ -135,8 +146,14 @@ impl Entry<'_, '_> {
 
     /// Writes an item; the caller has made room for the value. Returns its new version.
     pub fn put(&mut self, flags: u32, exptime: u32, value: &[&[u8]]) -> Version {
+        self.put_marked(flags, exptime, value, Mark::default())
+    }
+
+    /// As [`Entry::put`], with a mark; a CAS in it needs room for 8 bytes more.
+    pub fn put_marked(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
         let version = self.shard.next_version(self.now);
-        let new = NewItem { key: self.key, value, flags, exptime, version, touched: Version::NONE };
+        let touched = Version::NONE;
+        let new = NewItem { key: self.key, value, flags, exptime, version, touched, mark };
         let at = self.shard.put(self.hash, self.found, &new, self.now);
         self.shard.record(at, version);
         (self.found, self.live) = (Some(at), Some(at));
@@ -162,12 +179,20 @@ impl Entry<'_, '_> {
         }
     }
 
+    /// Notes that a client was told to write the live item anew. It is this node's word: the peer
+    /// hears of it with the item only.
+    pub fn mark_won(&mut self) {
+        if let Some(at) = self.live {
+            self.shard.slots.get_mut(at).marks |= WON;
+        }
+    }
+
     /// Notes that a client read the live item.
     pub fn mark_read(&mut self) {
         if let Some(at) = self.live {
             let seconds = self.now.seconds();
             let slot = self.shard.slots.get_mut(at);
-            slot.fetched = true;
+            slot.marks |= FETCHED;
             slot.visited = true;
             slot.accessed = seconds;
         }

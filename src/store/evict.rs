@@ -1,7 +1,7 @@
 //! How items end that nobody deleted: eviction, and the search for those that are dead.
 
 use super::shard::Shard;
-use super::slots::{List, NIL, State};
+use super::slots::{FETCHED, List, NIL, State};
 use super::version::Now;
 
 /// Items that one call evicts at most, so that the lock is held for a bounded time.
@@ -24,12 +24,12 @@ impl Shard {
         if reason == Reason::Evicted {
             stats.evicted += 1;
             stats.evicted_nonzero += u64::from(slot.exptime != 0);
-            stats.evicted_unfetched += u64::from(!slot.fetched);
+            stats.evicted_unfetched += u64::from(slot.marks & FETCHED == 0);
             stats.evicted_active += u64::from(slot.visited);
             stats.evicted_time = u64::from(now.seconds().saturating_sub(slot.accessed));
         } else {
             stats.reclaimed += 1;
-            stats.expired_unfetched += u64::from(!slot.fetched);
+            stats.expired_unfetched += u64::from(slot.marks & FETCHED == 0);
             stats.crawler_reclaimed += u64::from(reason == Reason::Crawled);
         }
         self.end(at, State::Trace);

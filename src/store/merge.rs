@@ -9,7 +9,7 @@ impl Shard {
     /// The one way a change of the peer's enters: it wins if it is newer than what is here.
     pub(super) fn merge(&mut self, hash: u64, change: &Change<'_>, now: Now) -> Applied {
         match *change {
-            Change::Set { key, value, flags, exptime, version, touched } => {
+            Change::Set { key, value, flags, exptime, version, touched, mark } => {
                 self.clock.observe(version.max(touched));
                 let found = self.find(hash, key);
                 if let Some(verdict) = self.refuses(found, version) {
@@ -18,7 +18,7 @@ impl Shard {
                     }
                     return verdict;
                 }
-                let new = NewItem { key, value: &[value], flags, exptime, version, touched };
+                let new = NewItem { key, value: &[value], flags, exptime, version, touched, mark };
                 let at = self.put(hash, found, &new, now);
                 if self.is_dead(self.slots.get(at), now) {
                     self.forget(at);

@@ -23,7 +23,7 @@ mod stream;
 mod tests;
 mod version;
 
-pub use change::{Applied, Change, Flush};
+pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item};
 pub use inspect::Cursor;
@@ -231,11 +231,11 @@ impl Store {
     /// Applies a change that came from the peer.
     pub fn merge(&self, change: &Change<'_>, now: Now) -> Applied {
         let (key, room) = match *change {
-            Change::Set { key, value, flags, .. } => {
+            Change::Set { key, value, flags, mark, .. } => {
                 if self.item_size(key.len(), flags, value.len()) > self.item_size_max {
                     return self.merge_unstorable(change, now);
                 }
-                (key, slots::cost_of(key.len(), value.len()))
+                (key, slots::cost_of(key.len() + mark.len(), value.len()))
             }
             Change::Delete { key, .. } | Change::Touch { key, .. } => (key, 0),
             Change::Flush(flush) => {

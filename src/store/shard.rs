@@ -1,7 +1,7 @@
 //! One shard: a part of the keys with their index, order of eviction, tombstones and live stream.
 //! Everything here happens under the shard's lock and takes the time of a few memory accesses.
 
-use super::change::Change;
+use super::change::{Change, Mark};
 use super::classes::Classes;
 use super::ring::{Ring, Written};
 use super::slots::{Data, List, NIL, Slot, Slots, State};
@@ -154,16 +154,14 @@ impl Shard {
             self.detach(at);
         }
         let slot = self.slots.get_mut(at);
-        slot.data.overwrite(new.key, new.value);
+        slot.write(new.key, new.mark, new.value);
         slot.hash = hash;
-        slot.key_len = new.key.len() as u8;
         slot.version = new.version;
         slot.touched = new.touched;
         slot.exptime = new.exptime;
         slot.flags = new.flags;
         slot.accessed = now.seconds();
         slot.visited = over_item;
-        slot.fetched = false;
         slot.state = State::Item;
         if !over_item {
             self.order.push(&mut self.slots, at);
@@ -218,6 +216,7 @@ impl Shard {
         let key: Vec<u8> = self.slots.get(at).key().to_vec();
         let slot = self.slots.get_mut(at);
         slot.data = Data::new(&key, &[]);
+        slot.marks = 0;
         slot.version = version;
         slot.touched = Version::NONE;
         slot.flags = 0;
@@ -298,6 +297,7 @@ impl Shard {
                 exptime: slot.exptime,
                 version: slot.version,
                 touched: slot.touched,
+                mark: slot.mark(),
             }),
             State::Tombstone | State::Trace => {
                 Some(Change::Delete { key: slot.key(), version: slot.version })
@@ -326,4 +326,5 @@ pub(super) struct NewItem<'a> {
     pub exptime: u32,
     pub version: Version,
     pub touched: Version,
+    pub mark: Mark,
 }

@@ -1,6 +1,8 @@
 //! Where items stand: an arena of slots that grows without moving anything, and the lists through it.
 
+use super::change::Mark;
 use super::version::Version;
+use crate::protocol::KEY_MAX;
 use bytes::Bytes;
 
 /// No slot.
@@ -84,6 +86,19 @@ fn heap_cost(len: usize) -> u64 {
     if len == 0 { 0 } else { (len as u64 + 8).next_multiple_of(16).max(32) }
 }
 
+/// Read since it was written.
+pub(super) const FETCHED: u8 = 1;
+/// See [`Mark::stale`].
+pub(super) const STALE: u8 = 2;
+/// See [`Mark::won`].
+pub(super) const WON: u8 = 4;
+/// See [`Mark::binary`].
+pub(super) const BINARY: u8 = 8;
+/// The CAS of [`Mark::cas`] stands between key and value, so that only items that have one pay for it.
+pub(super) const DICTATED: u8 = 16;
+/// What such a CAS takes, in bytes.
+const CAS: usize = size_of::<u64>();
+
 /// One item or tombstone.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -102,8 +117,8 @@ pub(super) struct Slot {
     pub state: State,
     /// Read since the eviction hand last passed.
     pub visited: bool,
-    /// Read since it was written.
-    pub fetched: bool,
+    /// What else is known of the item: [`FETCHED`] and its neighbours.
+    pub marks: u8,
 }
 
 /// What an index entry costs: four bytes and a control byte at the emptiest that the table gets.
@@ -124,20 +139,57 @@ impl Slot {
             key_len: 0,
             state: State::Free,
             visited: false,
-            fetched: false,
+            marks: 0,
         }
     }
 
     pub(super) fn key(&self) -> &[u8] {
         match &self.data {
             Data::Packed(packed) => &packed[..usize::from(self.key_len)],
-            Data::Shared(shared) => &shared.0,
+            Data::Shared(shared) => &shared.0[..usize::from(self.key_len)],
         }
+    }
+
+    fn cas_len(&self) -> usize {
+        if self.marks & DICTATED == 0 { 0 } else { CAS }
+    }
+
+    /// What the meta commands left on the item.
+    pub(super) fn mark(&self) -> Mark {
+        let at = usize::from(self.key_len);
+        let bytes = match &self.data {
+            Data::Packed(packed) => &packed[at..at + self.cas_len()],
+            Data::Shared(shared) => &shared.0[at..at + self.cas_len()],
+        };
+        Mark {
+            cas: bytes.try_into().ok().map(u64::from_le_bytes),
+            stale: self.marks & STALE != 0,
+            won: self.marks & WON != 0,
+            binary: self.marks & BINARY != 0,
+        }
+    }
+
+    /// Writes key, mark and value; nobody has read them yet.
+    pub(super) fn write(&mut self, key: &[u8], mark: Mark, value: &[&[u8]]) {
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        self.marks = bit(mark.stale, STALE) | bit(mark.won, WON) | bit(mark.binary, BINARY);
+        match mark.cas {
+            None => self.data.overwrite(key, value),
+            Some(cas) => {
+                self.marks |= DICTATED;
+                let mut with_cas = [0; KEY_MAX + CAS];
+                let with_cas = &mut with_cas[..key.len() + CAS];
+                with_cas[..key.len()].copy_from_slice(key);
+                with_cas[key.len()..].copy_from_slice(&cas.to_le_bytes());
+                self.data.overwrite(with_cas, value);
+            }
+        }
+        self.key_len = key.len() as u8;
     }
 
     pub(super) fn value(&self) -> &[u8] {
         match &self.data {
-            Data::Packed(packed) => &packed[usize::from(self.key_len)..],
+            Data::Packed(packed) => &packed[usize::from(self.key_len) + self.cas_len()..],
             Data::Shared(shared) => &shared.1,
         }
     }

@@ -204,3 +204,32 @@ fn threads_that_write_at_once_leave_exact_books() {
     crawl_everything(&store, START);
     assert_eq!((store.memory_used(), store.stats(START).total().number), (0, 0));
 }
+
+#[test]
+fn what_meta_commands_leave_on_an_item_reaches_the_peer_and_ends_with_the_next_write() {
+    let settings = Settings { tombstone_memory: Some(1 << 20), ..settings(64 << 20) };
+    let (here, there) = (Store::new(&settings), Store::new(&settings));
+    let now = START;
+    for length in [3, SHARED_FROM] {
+        let value = vec![b'x'; length];
+        let mark = Mark { cas: Some(7), stale: true, won: true, binary: true };
+        let mut entry = here.entry_with_room(b"key", length + 8, now).unwrap();
+        entry.put_marked(5, 0, &[&value], mark);
+        drop(entry);
+        for shard in 0..SHARDS {
+            let mut walk = Walk::since(Version::NONE);
+            while !here.walk(shard, &mut walk, usize::MAX, |change| {
+                assert_eq!(there.merge(&change, now), Applied::Accepted);
+            }) {}
+        }
+        for store in [&here, &there] {
+            let seen = store.get(b"key", now, |item| {
+                (item.mark(), item.cas(), item.value() == value, item.fetched())
+            });
+            assert_eq!(seen, Found::Hit((mark, 7, true, true)));
+        }
+        let version = set(&here, b"key", b"new", 0, now).unwrap();
+        let seen = here.get(b"key", now, |item| (item.mark(), item.cas()));
+        assert_eq!(seen, Found::Hit((Mark::default(), version.raw())));
+    }
+}
