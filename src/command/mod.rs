@@ -1,6 +1,7 @@
 //! What each command means: one request in, one reply out.
 
 mod admin;
+mod binary;
 mod counters;
 mod crawler;
 mod meta;
@@ -11,6 +12,7 @@ mod stats;
 mod text;
 mod tuning;
 
+pub use binary::execute_frame;
 pub use counters::{ConnectionCounters, Counter, WorkerCounters};
 pub use crawler::Dump;
 pub use settings::Settings;

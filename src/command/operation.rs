@@ -3,10 +3,10 @@
 use super::{Cache, WorkerCounters};
 use crate::protocol::parse_u64;
 use crate::protocol::text::{self, Verb};
-use crate::store::{Entry, Found, Item, Mark, Now};
+use crate::store::{Entry, Found, Item, Mark, Now, Version};
 
 /// Relative expiry times reach this far, in seconds; larger numbers are dates.
-const RELATIVE_MAX: i32 = 60 * 60 * 24 * 30;
+const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 /// A date long past: how "expired from the start" is kept.
 const PAST: u32 = 1;
 /// Longest decimal number of 64 bits.
@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
 /// What became of a storage command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    Done,
+    Done(Version),
     Declined,
     Exists,
     NotFound,
@@ -31,30 +31,54 @@ pub(super) enum Stored {
     OutOfMemory,
 }
 
+/// What became of `delete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deleted {
+    Done,
+    NotFound,
+    Exists,
+}
+
 /// What became of `incr` and `decr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
-    Value(u64),
+    Value(u64, Version),
     NotFound,
     NotANumber,
+    Exists,
+    Declined,
     OutOfMemory,
 }
 
 /// An expiry time as clients give it, in Unix seconds; 0 is never.
-pub(super) fn expiry(exptime: i32, now: Now) -> u32 {
+pub(super) fn expiry(exptime: impl Into<i64>, now: Now) -> u32 {
+    let exptime = exptime.into();
+    let seconds = u32::try_from(exptime).unwrap_or(u32::MAX);
     match exptime {
         0 => 0,
         ..0 => PAST,
-        1..=RELATIVE_MAX => now.seconds().saturating_add(exptime.unsigned_abs()),
-        _ => exptime.unsigned_abs(),
+        1..=RELATIVE_MAX => now.seconds().saturating_add(seconds),
+        _ => seconds,
     }
 }
 
 /// A value to store.
 pub(super) struct Value<'a> {
     pub flags: u32,
-    pub exptime: i32,
+    pub exptime: i64,
     pub bytes: &'a [u8],
+    /// The version to append or prepend to, if it must be a certain one.
+    pub only: Option<u64>,
+}
+
+/// What `incr` and `decr` are to do.
+pub(super) struct Arithmetic {
+    pub delta: u64,
+    pub increment: bool,
+    /// The version to change, if it must be a certain one.
+    pub only: Option<u64>,
+    /// The number to begin with and its expiry, where there is none.
+    pub initial: Option<(u64, i64)>,
 }
 
 impl Context<'_> {
@@ -73,17 +97,17 @@ impl Context<'_> {
     pub(super) fn get_and_touch<R>(
         &self,
         key: &[u8],
-        exptime: i32,
+        exptime: i64,
         take: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
         self.touched(key, exptime).and_then(|entry| entry.item().map(take))
     }
 
-    pub(super) fn touch(&self, key: &[u8], exptime: i32) -> bool {
+    pub(super) fn touch(&self, key: &[u8], exptime: i64) -> bool {
         self.touched(key, exptime).is_some()
     }
 
-    fn touched<'s, 'k>(&'s self, key: &'k [u8], exptime: i32) -> Option<Entry<'s, 'k>> {
+    fn touched<'s, 'k>(&'s self, key: &'k [u8], exptime: i64) -> Option<Entry<'s, 'k>> {
         self.worker.cmd_touch.add(1);
         let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
             self.worker.touch_misses.add(1);
@@ -96,16 +120,19 @@ impl Context<'_> {
         Some(entry)
     }
 
-    pub(super) fn delete(&self, key: &[u8]) -> bool {
+    pub(super) fn delete(&self, key: &[u8], only: Option<u64>) -> Deleted {
         let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
             self.worker.delete_misses.add(1);
-            return false;
+            return Deleted::NotFound;
         };
+        if entry.item().is_some_and(|item| self.is_another(item, only)) {
+            return Deleted::Exists;
+        }
         if let Some(stats) = entry.class_stats() {
             stats.delete_hits += 1;
         }
         entry.delete();
-        true
+        Deleted::Done
     }
 
     pub(super) fn store(&self, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
@@ -115,22 +142,20 @@ impl Context<'_> {
             return self.no_room(verb, key, size);
         };
         entry.stats_of_size(size).cmd_set += 1;
-        let stored = match verb {
-            Verb::Set => Stored::Done,
+        let refused = match verb {
             Verb::Add if entry.item().is_some() => {
                 entry.mark_read();
-                Stored::Declined
+                Some(Stored::Declined)
             }
-            Verb::Add => Stored::Done,
-            Verb::Replace if entry.item().is_some() => Stored::Done,
-            Verb::Replace => Stored::Declined,
-            Verb::Append | Verb::Prepend => return self.join(&mut entry, verb, key, value.bytes),
+            Verb::Replace if entry.item().is_none() => Some(Stored::Declined),
+            Verb::Set | Verb::Add | Verb::Replace => None,
+            Verb::Append | Verb::Prepend => return self.join(&mut entry, verb, key, value),
             Verb::Cas(version) => self.compare(&mut entry, version),
         };
-        if stored == Stored::Done {
-            entry.put(value.flags, expiry(value.exptime, self.now), &[value.bytes]);
-        }
-        stored
+        refused.unwrap_or_else(|| {
+            let exptime = expiry(value.exptime, self.now);
+            Stored::Done(entry.put(value.flags, exptime, &[value.bytes]))
+        })
     }
 
     /// The room for a set could not be had: what is there now is not what the client wants there.
@@ -158,23 +183,42 @@ impl Context<'_> {
         Stored::TooLarge
     }
 
-    fn compare(&self, entry: &mut Entry<'_, '_>, version: u64) -> Stored {
+    /// The version as clients see it.
+    pub(super) fn shown(&self, version: Version) -> u64 {
+        if self.cache.settings.cas { version.raw() } else { 0 }
+    }
+
+    /// The CAS of an item.
+    pub(super) fn cas_of(&self, item: Item<'_>) -> u64 {
+        if self.cache.settings.cas { item.cas() } else { 0 }
+    }
+
+    fn is_another(&self, item: Item<'_>, only: Option<u64>) -> bool {
+        only.is_some_and(|version| version != self.cas_of(item))
+    }
+
+    /// Why a `cas` is refused, if it is.
+    fn compare(&self, entry: &mut Entry<'_, '_>, version: u64) -> Option<Stored> {
         let Some(item) = entry.item() else {
             self.worker.cas_misses.add(1);
-            return Stored::NotFound;
+            return Some(Stored::NotFound);
         };
         let same = self.cache.settings.cas && item.cas() == version;
         if let Some(stats) = entry.class_stats() {
             let counter = if same { &mut stats.cas_hits } else { &mut stats.cas_badval };
             *counter += 1;
         }
-        if same { Stored::Done } else { Stored::Exists }
+        (!same).then_some(Stored::Exists)
     }
 
-    fn join(&self, entry: &mut Entry<'_, '_>, verb: Verb, key: &[u8], addition: &[u8]) -> Stored {
+    fn join(&self, entry: &mut Entry<'_, '_>, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
+        let addition = value.bytes;
         let Some(item) = entry.item() else {
             return Stored::Declined;
         };
+        if self.is_another(item, value.only) {
+            return Stored::Exists;
+        }
         let (flags, exptime) = (item.flags(), item.exptime());
         let store = &self.cache.store;
         let size = store.item_size(key.len(), flags, item.value().len() + addition.len());
@@ -184,11 +228,11 @@ impl Context<'_> {
         }
         let old = item.value().to_vec();
         let pieces = if verb == Verb::Append { [&old, addition] } else { [addition, &old] };
-        entry.put(flags, exptime, &pieces);
-        Stored::Done
+        Stored::Done(entry.put(flags, exptime, &pieces))
     }
 
-    pub(super) fn arithmetic(&self, key: &[u8], delta: u64, increment: bool) -> Counted {
+    pub(super) fn arithmetic(&self, key: &[u8], change: &Arithmetic) -> Counted {
+        let &Arithmetic { delta, increment, only, initial } = change;
         let store = &self.cache.store;
         let calculate = |item: Item<'_>| {
             let old = number(item.value())?;
@@ -206,11 +250,18 @@ impl Context<'_> {
             entry = with_room;
         }
         let Some(item) = entry.item() else {
+            if let Some((number, exptime)) = initial {
+                drop(entry);
+                return self.begin(key, number, exptime);
+            }
             let misses =
                 if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
             misses.add(1);
             return Counted::NotFound;
         };
+        if self.is_another(item, only) {
+            return Counted::Exists;
+        }
         let Some(new) = calculate(item) else { return Counted::NotANumber };
         let (flags, exptime, width) = (item.flags(), item.exptime(), item.value().len());
         let mark = Mark { cas: None, ..item.mark() };
@@ -223,8 +274,37 @@ impl Context<'_> {
         let digits = digits.format(new).as_bytes();
         let padding = [b' '; DIGITS_MAX];
         let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
-        entry.put_marked(flags, exptime, &[digits, padding], mark);
-        Counted::Value(new)
+        let version = entry.put_marked(flags, exptime, &[digits, padding], mark);
+        Counted::Value(new, version)
+    }
+
+    /// Begins to count; another client may have been faster.
+    fn begin(&self, key: &[u8], number: u64, exptime: i64) -> Counted {
+        let Ok(mut entry) = self.cache.store.entry_with_room(key, DIGITS_MAX, self.now) else {
+            return Counted::OutOfMemory;
+        };
+        if entry.item().is_some() {
+            return Counted::Declined;
+        }
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        let version = entry.put(0, expiry(exptime, self.now), &[digits]);
+        Counted::Value(number, version)
+    }
+
+    /// Flushes now or then; false where that is not allowed.
+    pub(super) fn flush(&self, delay: i64) -> bool {
+        self.worker.cmd_flush.add(1);
+        if !self.cache.settings.flush_enabled {
+            return false;
+        }
+        if delay > 0 {
+            let at = expiry(delay, self.now);
+            self.cache.store.flush_at(u64::from(at) * 1000, self.now);
+        } else {
+            self.cache.store.flush(self.now);
+        }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cache;
 use super::reply::stat;
-use crate::protocol::Output;
+use crate::protocol::{Output, Protocol};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub requests_per_event: u32,
     /// `-C` says no.
     pub cas: bool,
+    /// `-B`.
+    pub protocol: Protocol,
     /// `-b`.
     pub backlog: u32,
     /// `-I`, in bytes.
@@ -78,7 +80,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "reqs_per_event", settings.requests_per_event);
     stat(out, "cas_enabled", yes_no(settings.cas));
     stat(out, "tcp_backlog", settings.backlog);
-    stat(out, "binding_protocol", "ascii");
+    stat(out, "binding_protocol", settings.protocol.name());
     stat(out, "auth_enabled_sasl", "no");
     stat(out, "auth_enabled_ascii", "no");
     stat(out, "item_size_max", settings.item_size_max);

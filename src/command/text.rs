@@ -1,6 +1,6 @@
 //! The text protocol's replies.
 
-use super::operation::{Context, Counted, Stored, Value};
+use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::reply::line;
 use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning};
 use crate::protocol::Output;
@@ -51,12 +51,15 @@ pub fn execute<'a>(
             "CLIENT_ERROR bad data chunk"
         }
         Request::TooLarge(store) => stored_reply(context.too_large(store.verb, store.key)),
-        Request::Delete { key } if context.delete(key) => "DELETED",
-        Request::Delete { .. } => "NOT_FOUND",
+        Request::Delete { key } => match context.delete(key, None) {
+            Deleted::Done => "DELETED",
+            Deleted::NotFound => "NOT_FOUND",
+            Deleted::Exists => "EXISTS",
+        },
         Request::Arithmetic { key, delta, increment } => match context
-            .arithmetic(key, delta, increment)
+            .arithmetic(key, &Arithmetic { delta, increment, only: None, initial: None })
         {
-            Counted::Value(number) => {
+            Counted::Value(number, _) => {
                 if !noreply {
                     out.push_number(number);
                     out.push(b"\r\n");
@@ -64,12 +67,15 @@ pub fn execute<'a>(
                 return Outcome::Continue;
             }
             Counted::NotFound => "NOT_FOUND",
+            Counted::Exists => "EXISTS",
+            Counted::Declined => "NOT_STORED",
             Counted::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",
             Counted::OutOfMemory => "SERVER_ERROR out of memory",
         },
-        Request::Touch { key, exptime } if context.touch(key, exptime) => "TOUCHED",
+        Request::Touch { key, exptime } if context.touch(key, exptime.into()) => "TOUCHED",
         Request::Touch { .. } => "NOT_FOUND",
-        Request::FlushAll(delay) => context.flush(delay),
+        Request::FlushAll(delay) if context.flush(delay.unwrap_or(0).into()) => "OK",
+        Request::FlushAll(_) => "CLIENT_ERROR flush_all not allowed",
         Request::Version => {
             out.push(b"VERSION ");
             out.push(MEMCACHED_VERSION.as_bytes());
@@ -127,7 +133,7 @@ pub fn resume_get<'a>(
 
 fn stored_reply(stored: Stored) -> &'static str {
     match stored {
-        Stored::Done => "STORED",
+        Stored::Done(_) => "STORED",
         Stored::Declined => "NOT_STORED",
         Stored::Exists => "EXISTS",
         Stored::NotFound => "NOT_FOUND",
@@ -142,7 +148,7 @@ impl Context<'_> {
         while let Some(key) = keys.next() {
             let show = |item: Item<'_>| self.show(get.cas, key, item, out);
             match get.touch {
-                Some(exptime) => self.get_and_touch(key, exptime, show),
+                Some(exptime) => self.get_and_touch(key, exptime.into(), show),
                 None => self.get(key, show),
             };
             left -= 1;
@@ -163,7 +169,7 @@ impl Context<'_> {
         out.push_number(item.value().len() as u64);
         if cas {
             out.push(b" ");
-            out.push_number(if self.cache.settings.cas { item.cas() } else { 0 });
+            out.push_number(self.cas_of(item));
         }
         out.push(b"\r\n");
         match item.shared() {
@@ -174,22 +180,12 @@ impl Context<'_> {
     }
 
     fn write(&self, store: &Store<'_>) -> &'static str {
-        let value = Value { flags: store.flags, exptime: store.exptime, bytes: store.value };
+        let value = Value {
+            flags: store.flags,
+            exptime: store.exptime.into(),
+            bytes: store.value,
+            only: None,
+        };
         stored_reply(self.store(store.verb, store.key, &value))
-    }
-
-    fn flush(&self, delay: Option<i32>) -> &'static str {
-        self.worker.cmd_flush.add(1);
-        if !self.cache.settings.flush_enabled {
-            return "CLIENT_ERROR flush_all not allowed";
-        }
-        match delay {
-            Some(delay) if delay > 0 => {
-                let at = super::operation::expiry(delay, self.now);
-                self.cache.store.flush_at(u64::from(at) * 1000, self.now);
-            }
-            _ => self.cache.store.flush(self.now),
-        }
-        "OK"
     }
 }

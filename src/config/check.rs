@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
 use super::value::Complaint;
-use super::{Config, Log, Peer, Port, Protocol, Replication, Sources};
+use super::{Config, Log, Peer, Port, Replication, Sources};
 
 const USAGE: u8 = 64;
 /// memcached's `slab_chunk_max`, which its item sizes are multiples of.
@@ -25,10 +25,6 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     if settings.tcp_port.value == Port::Off && settings.unix_socket.value.is_none() {
         let source = settings.tcp_port.source.clone();
         warn(settings, &source, "-p 0 without -s: no client can connect");
-    }
-    let protocol = settings.protocol.clone();
-    if protocol.value == Protocol::Binary {
-        warn(settings, &protocol.source, "-B binary: the binary protocol is not served yet");
     }
     if settings.threads.value > MANY_THREADS {
         let source = settings.threads.source.clone();

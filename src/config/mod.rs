@@ -17,6 +17,7 @@ mod sysconfig;
 mod toml_file;
 mod value;
 
+pub use crate::protocol::Protocol;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,17 +123,6 @@ pub struct Listen {
     pub host: String,
     /// Port of its own, else `-p`; 0 lets the system choose.
     pub port: Option<u16>,
-}
-
-/// Protocols that clients may speak (`-B`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Found out from a connection's first byte.
-    Auto,
-    /// Text only.
-    Ascii,
-    /// Binary only.
-    Binary,
 }
 
 /// How this node and its peer keep each other's data.

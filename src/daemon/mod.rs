@@ -214,6 +214,7 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
         threads: config.threads,
         requests_per_event: config.requests_per_event,
         cas: config.cas,
+        protocol: config.protocol,
         backlog: config.backlog,
         item_size_max: config.item_size_max,
         flush_enabled: config.flush_enabled,

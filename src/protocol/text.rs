@@ -163,6 +163,13 @@ pub enum Parsed<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Words<'a>(&'a [u8]);
 
+impl<'a> Words<'a> {
+    /// The words of this line, which has no end.
+    pub fn of(line: &'a [u8]) -> Words<'a> {
+        Words(line)
+    }
+}
+
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 

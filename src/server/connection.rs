@@ -6,9 +6,11 @@
 
 use super::socket::Socket;
 use super::trace;
-use crate::command::{Cache, Dump, Outcome, WorkerCounters, execute, refuse, resume_get};
-use crate::protocol::Output;
+use crate::command::{
+    Cache, Dump, Outcome, WorkerCounters, execute, execute_frame, refuse, resume_get,
+};
 use crate::protocol::text::{self, Get, Keys, Parsed};
+use crate::protocol::{Output, binary};
 use crate::store::Now;
 use memchr::memchr;
 use std::cell::RefCell;
@@ -81,6 +83,8 @@ pub(super) struct Connection {
     skip: usize,
     /// The request that `unfinished` begins with, if it has begun to be answered.
     paused: Option<Paused>,
+    /// Whether the binary protocol is spoken, once the first byte has told.
+    binary: Option<bool>,
     /// Replies that the client has not taken, or has not been sent because of a yield.
     replies: Output,
     /// The last turn ended for the sake of others, and its replies have not been sent.
@@ -106,6 +110,7 @@ impl Connection {
             unfinished: Vec::new(),
             needed: 0,
             skip: 0,
+            binary: None,
             paused: None,
             replies: Output::default(),
             yielded: false,
@@ -251,7 +256,7 @@ impl Connection {
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
-        let Connection { cache, skip: to_skip, paused, heard, .. } = self;
+        let Connection { cache, skip: to_skip, binary, paused, heard, .. } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
         let now = cache.clock.now();
@@ -277,6 +282,7 @@ impl Connection {
             left -= 1;
             let mark = out.mark();
             let start = at;
+            let is_binary = || cache.settings.protocol.is_binary(rest[0]);
             let outcome = if let Some(paused) = paused.take() {
                 // The line was complete when the request began.
                 let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
@@ -287,6 +293,19 @@ impl Connection {
                         resume_get(cache, worker, now, get, Keys::resume(line), out)
                     }
                     Paused::Dump(dump) => dump.resume(cache, now, out),
+                }
+            } else if *binary.get_or_insert_with(is_binary) {
+                match binary::parse(rest, fits) {
+                    binary::Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
+                    binary::Parsed::Hangup => return (at, Next::End(End::Closed)),
+                    binary::Parsed::Frame { frame, length, skip } => {
+                        if show {
+                            trace::request(fd, &rest[..length]);
+                        }
+                        at += length;
+                        *to_skip = skip;
+                        execute_frame(cache, worker, now, &frame, out)
+                    }
                 }
             } else {
                 let parsed = text::parse(rest, fits);

@@ -1,0 +1,239 @@
+//! The binary protocol's replies.
+
+use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
+use super::{Cache, MEMCACHED_VERSION, Outcome, WorkerCounters, stats};
+use crate::protocol::Output;
+use crate::protocol::binary::{Frame, Get, REPLY, Request};
+use crate::protocol::text::{Verb, Words};
+use crate::store::{Item, Now};
+
+/// What a reply says beside its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Ok = 0x00,
+    NotFound = 0x01,
+    Exists = 0x02,
+    TooLarge = 0x03,
+    Invalid = 0x04,
+    NotStored = 0x05,
+    NotANumber = 0x06,
+    Forbidden = 0x20,
+    Unknown = 0x81,
+    OutOfMemory = 0x82,
+}
+
+impl Status {
+    fn text(self) -> &'static str {
+        match self {
+            Status::Ok => "",
+            Status::NotFound => "Not found",
+            Status::Exists => "Data exists for key.",
+            Status::TooLarge => "Too large.",
+            Status::Invalid => "Invalid arguments",
+            Status::NotStored => "Not stored.",
+            Status::NotANumber => "Non-numeric server-side value for incr or decr",
+            Status::Forbidden => "Auth failure.",
+            Status::Unknown => "Unknown command",
+            Status::OutOfMemory => "Out of memory",
+        }
+    }
+}
+
+/// The parts of a reply that are copied; a value by reference comes behind.
+#[derive(Default)]
+struct Reply<'a> {
+    cas: u64,
+    extras: &'a [u8],
+    key: &'a [u8],
+    value: &'a [u8],
+    /// Bytes of the value that the caller appends.
+    behind: usize,
+}
+
+/// Does one request of the binary protocol and appends its reply to `out`.
+pub fn execute_frame<'a>(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    frame: &Frame<'_>,
+    out: &mut Output,
+) -> Outcome<'a> {
+    let context = Context { cache, worker, now };
+    let done = match frame.request {
+        Request::Get(get) => {
+            context.read_frame(frame, get, out);
+            return Outcome::Continue;
+        }
+        Request::Stats(argument) => {
+            write_stats(cache, now, frame, argument, out);
+            return Outcome::Continue;
+        }
+        Request::Arithmetic { key, delta, increment, initial } => {
+            let initial = initial.map(|(number, exptime)| (number, i64::from(exptime)));
+            let only = only(frame.cas);
+            let change = Arithmetic { delta, increment, only, initial };
+            context.count_frame(frame, key, &change, out)
+        }
+        Request::Store { verb, key, flags, exptime, value } => {
+            let value = Value { flags, exptime: exptime.into(), bytes: value, only: None };
+            context.store_frame(frame.cas, verb, key, value)
+        }
+        Request::TooLarge { verb, key } => {
+            context.too_large(verb, key);
+            Err(Status::TooLarge)
+        }
+        Request::Delete { key } => match context.delete(key, only(frame.cas)) {
+            Deleted::Done => Ok(Some(0)),
+            Deleted::NotFound => Err(Status::NotFound),
+            Deleted::Exists => Err(Status::Exists),
+        },
+        Request::FlushAll(delay) if context.flush(delay.into()) => Ok(Some(0)),
+        Request::FlushAll(_) => Err(Status::Forbidden),
+        Request::Noop | Request::Quit => Ok(Some(0)),
+        Request::Version => {
+            let value = MEMCACHED_VERSION.as_bytes();
+            write(frame, Status::Ok, &Reply { value, ..Reply::default() }, out);
+            Ok(None)
+        }
+        Request::Unknown | Request::BadLengths => Err(Status::Unknown),
+        Request::Invalid => Err(Status::Invalid),
+    };
+    match done {
+        Ok(Some(cas)) if !frame.quiet => {
+            write(frame, Status::Ok, &Reply { cas, ..Reply::default() }, out);
+        }
+        Ok(_) => {}
+        Err(status) => write_error(frame, status, out),
+    }
+    match frame.request {
+        Request::Quit | Request::BadLengths | Request::Invalid => Outcome::Close,
+        _ => Outcome::Continue,
+    }
+}
+
+/// The version that must be there for a change to be made.
+fn only(cas: u64) -> Option<u64> {
+    (cas != 0).then_some(cas)
+}
+
+/// Done with the CAS for a reply without data, done and answered, or not done.
+type Done = Result<Option<u64>, Status>;
+
+impl Context<'_> {
+    fn store_frame(&self, cas: u64, verb: Verb, key: &[u8], mut value: Value<'_>) -> Done {
+        // Without CAS there is nothing to compare with, and memcached stores.
+        let expected = only(cas).filter(|_| self.cache.settings.cas);
+        let verb = match (verb, expected) {
+            (Verb::Append | Verb::Prepend, _) | (_, None) => verb,
+            (_, Some(cas)) => Verb::Cas(cas),
+        };
+        value.only = expected;
+        match self.store(verb, key, &value) {
+            Stored::Done(version) => Ok(Some(self.shown(version))),
+            Stored::Exists => Err(Status::Exists),
+            Stored::NotFound => Err(Status::NotFound),
+            Stored::OutOfMemory => Err(Status::OutOfMemory),
+            Stored::Declined | Stored::TooLarge => Err(match verb {
+                Verb::Add => Status::Exists,
+                Verb::Replace => Status::NotFound,
+                _ => Status::NotStored,
+            }),
+        }
+    }
+
+    fn count_frame(
+        &self,
+        frame: &Frame<'_>,
+        key: &[u8],
+        change: &Arithmetic,
+        out: &mut Output,
+    ) -> Done {
+        match self.arithmetic(key, change) {
+            Counted::Value(number, version) => {
+                if !frame.quiet {
+                    let value = &number.to_be_bytes();
+                    let cas = self.shown(version);
+                    write(frame, Status::Ok, &Reply { cas, value, ..Reply::default() }, out);
+                }
+                Ok(None)
+            }
+            Counted::NotFound => Err(Status::NotFound),
+            Counted::NotANumber => Err(Status::NotANumber),
+            Counted::Exists => Err(Status::Exists),
+            Counted::Declined => Err(Status::NotStored),
+            Counted::OutOfMemory => Err(Status::OutOfMemory),
+        }
+    }
+
+    fn read_frame(&self, frame: &Frame<'_>, get: Get<'_>, out: &mut Output) {
+        let key = if get.show_key { get.key } else { &[] };
+        let show = |item: Item<'_>| {
+            let flags = item.flags().to_be_bytes();
+            let mut reply =
+                Reply { cas: self.cas_of(item), extras: &flags, key, ..Reply::default() };
+            match item.shared().filter(|_| get.show_value) {
+                Some(bytes) => {
+                    reply.behind = bytes.len();
+                    write(frame, Status::Ok, &reply, out);
+                    out.push_shared(bytes.clone());
+                }
+                None => {
+                    reply.value = if get.show_value { item.value() } else { &[] };
+                    write(frame, Status::Ok, &reply, out);
+                }
+            }
+        };
+        let found = match get.touch {
+            Some(exptime) => self.get_and_touch(get.key, exptime.into(), show),
+            None => self.get(get.key, show),
+        };
+        match found {
+            Some(()) => {}
+            None if frame.quiet => {}
+            None if get.show_key => {
+                write(frame, Status::NotFound, &Reply { key, ..Reply::default() }, out);
+            }
+            None => write_error(frame, Status::NotFound, out),
+        }
+    }
+}
+
+fn write_error(frame: &Frame<'_>, status: Status, out: &mut Output) {
+    write(frame, status, &Reply { value: status.text().as_bytes(), ..Reply::default() }, out);
+}
+
+fn write(frame: &Frame<'_>, status: Status, reply: &Reply<'_>, out: &mut Output) {
+    let body = reply.extras.len() + reply.key.len() + reply.value.len() + reply.behind;
+    out.push(&[REPLY, frame.opcode]);
+    out.push(&(reply.key.len() as u16).to_be_bytes());
+    out.push(&[reply.extras.len() as u8, 0, 0, status as u8]);
+    out.push(&(body as u32).to_be_bytes());
+    out.push(&frame.opaque);
+    out.push(&reply.cas.to_be_bytes());
+    out.push(reply.extras);
+    out.push(reply.key);
+    out.push(reply.value);
+}
+
+/// A reply per statistic, and an empty one behind the last.
+fn write_stats(cache: &Cache, now: Now, frame: &Frame<'_>, argument: &[u8], out: &mut Output) {
+    // Here more may follow these words, but none can be shortened as in the text protocol.
+    let argument = match argument {
+        [b'r', b'e', b's', b'e', b't', ..] => &b"reset"[..],
+        _ if argument.starts_with(b"settings") => b"settings",
+        b"" | b"items" | b"slabs" | b"sizes" | b"replication" => argument,
+        _ => return write_error(frame, Status::NotFound, out),
+    };
+    let mut lines = Output::default();
+    let start = lines.mark();
+    stats::write(cache, now, Words::of(argument), &mut lines);
+    for line in lines.copied_since(start).split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(statistic) = line.strip_prefix(b"STAT ") else { continue };
+        let mut parts = statistic.splitn(2, |&byte| byte == b' ');
+        let key = parts.next().unwrap_or_default();
+        let value = parts.next().unwrap_or_default();
+        write(frame, Status::Ok, &Reply { key, value, ..Reply::default() }, out);
+    }
+    write(frame, Status::Ok, &Reply::default(), out);
+}
