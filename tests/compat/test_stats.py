@@ -129,6 +129,8 @@ def test_bytes_of_the_network_are_counted(client):
 def test_connections_are_counted(launch):
     server = launch()
     with server.client() as client:
+        # The connection by which the start was waited for may not be gone yet.
+        eventually("this is the only client", lambda: client.stats()["curr_connections"] == "1")
         start = client.stats()
         more = [server.client() for _ in range(10)]
         for other in more:
