@@ -49,6 +49,9 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("threads", old.threads != new.threads),
         ("item_size_max", old.item_size_max != new.item_size_max),
         ("requests_per_event", old.requests_per_event != new.requests_per_event),
+        ("protocol", old.protocol != new.protocol),
+        ("idle_timeout", old.idle_timeout != new.idle_timeout),
+        ("maxconns_fast", old.maxconns_fast != new.maxconns_fast),
         ("backlog", old.backlog != new.backlog),
         ("cas", old.cas != new.cas),
         ("flush_enabled", old.flush_enabled != new.flush_enabled),
@@ -60,4 +63,35 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("max_connections", old.max_connections < new.max_connections),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Action, load};
+
+    fn config(options: &str) -> Config {
+        let line = "paircached --sysconfig=-/nonexistent --config=-/nonexistent";
+        let words = line.split(' ').chain(options.split(' ')).map(Into::into);
+        match load(words) {
+            Ok(Action::Run(config)) => *config,
+            other => panic!("{options} does not run: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_running_daemon_cannot_change_is_named() {
+        let before = config("-u nobody");
+        for (options, name) in [
+            ("-p 11311", "port"),
+            ("-B ascii", "protocol"),
+            ("-o idle_timeout=9", "idle_timeout"),
+            ("-o no_maxconns_fast", "maxconns_fast"),
+            ("-R 7", "requests_per_event"),
+        ] {
+            let after = config(&format!("-u nobody {options}"));
+            assert_eq!(needing_restart(&before, &after), [name]);
+        }
+        assert!(needing_restart(&before, &config("-u nobody -m 99 -v")).is_empty());
+    }
 }
