@@ -75,11 +75,13 @@ class TestLibmemcached:
         assert "maxbytes: 67108864\n" in tool("stat", at, "settings").stdout.decode()
         assert server.version_text.decode() in tool("stat", at, "--server-version").stderr.decode()
 
-    def test_capable_passes(self, launch):
+    @pytest.mark.parametrize("protocol, option", [("ascii", "-a"), ("binary", "-b")])
+    def test_capable_passes(self, launch, protocol, option):
         # It wants `delete a b c d e` to be an error, as it is in 1.6.18; 1.6.45 deletes a.
-        shown = tool("capable", "-h", "127.0.0.1", "-p", launch().port, "-a").stdout.decode()
-        tests = set(re.findall(r"ascii [a-z]+(?: noreply)?", shown))
-        passed = set(re.findall(r"(ascii [a-z]+(?: noreply)?) +\[pass\]", shown))
+        shown = tool("capable", "-h", "127.0.0.1", "-p", launch().port, option).stdout.decode()
+        test = rf"{protocol} [a-z]+(?: noreply)?"
+        tests = set(re.findall(test, shown))
+        passed = set(re.findall(rf"({test}) +\[pass\]", shown))
         assert len(tests) > 20
         assert tests == passed
 
