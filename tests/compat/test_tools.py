@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from .wire import stored
+from .wire import eventually, stored
 
 # libmemcached's names begin with mem or, on Debian, with memc; memcached-tool is not in Debian's PATH.
 PLACES = os.environ.get("PATH", "") + ":/usr/bin:/usr/share/memcached/scripts"
@@ -103,6 +103,21 @@ class TestMemcachedTool:
     def test_stats_and_settings_are_listed(self, server, kind, name, value):
         rows = tool("memcached-tool", server.address, kind).stdout.decode().splitlines()
         assert [name, value] in [row.split() for row in rows]
+
+    def test_keys_and_values_are_dumped(self, launch):
+        server = launch()
+        with server.client() as client:
+            client.ask(stored("a", "abc") + stored("b", "x" * 2000), b"STORED\r\n" * 2)
+
+        def listed():
+            shown = tool("memcached-tool", server.address, "keys").stdout.decode()
+            return sorted(re.findall(r"key=(\S+)", shown))
+
+        # memcached is busy while a crawl of its own is under way.
+        eventually("both are listed", lambda: listed() == ["a", "b"])
+        dumped = tool("memcached-tool", server.address, "dump").stdout.decode().splitlines()
+        assert ["add a 0 0 3", "abc"] in [dumped[at : at + 2] for at in range(len(dumped))]
+        assert ["add b 0 0 2000", "x" * 2000] in [dumped[at : at + 2] for at in range(len(dumped))]
 
     def test_a_unix_socket_is_reached(self, launch, tmp_path):
         path = tmp_path / "socket"
