@@ -2,7 +2,6 @@
 
 use super::change::Mark;
 use super::version::Version;
-use crate::protocol::KEY_MAX;
 use bytes::Bytes;
 
 /// No slot.
@@ -177,7 +176,8 @@ impl Slot {
             None => self.data.overwrite(key, value),
             Some(cas) => {
                 self.marks |= DICTATED;
-                let mut with_cas = [0; KEY_MAX + CAS];
+                // A key is never longer than its length, a byte, can say.
+                let mut with_cas = [0; u8::MAX as usize + CAS];
                 let with_cas = &mut with_cas[..key.len() + CAS];
                 with_cas[..key.len()].copy_from_slice(key);
                 with_cas[key.len()..].copy_from_slice(&cas.to_le_bytes());
