@@ -4,7 +4,7 @@ use super::Cache;
 use super::reply::line;
 use super::text::Outcome;
 use crate::protocol::text::{BAD_FORMAT, Words};
-use crate::protocol::{Output, parse_u32_cut, parse_u64};
+use crate::protocol::{Output, base64, parse_u32_cut, parse_u64};
 use crate::store::{Cursor, Item, Now};
 
 const DISABLED: &str = "CLIENT_ERROR lru crawler disabled";
@@ -143,11 +143,7 @@ impl Dump {
                 }
                 match kind {
                     Kind::Meta => meta_line(cache, &item, size, class, out),
-                    Kind::Get => {
-                        out.push(b"mg ");
-                        out.push(item.key());
-                        out.push(b"\r\n");
-                    }
+                    Kind::Get => get_line(&item, out),
                 }
             };
             if cache.store.inspect(&mut self.cursor, STEP, now, show) {
@@ -157,6 +153,19 @@ impl Dump {
         }
         Outcome::Dumping(self)
     }
+}
+
+/// The command that reads the item. A key that came in base64 is shown so, and so is one that no
+/// line can hold: the binary protocol takes any bytes, and a dump is made to be sent back.
+fn get_line(item: &Item<'_>, out: &mut Output) {
+    out.push(b"mg ");
+    if item.mark().binary || item.key().iter().any(|byte| b" \n".contains(byte)) {
+        base64::encode(item.key(), |digits| out.push(digits));
+        out.push(b" b");
+    } else {
+        out.push(item.key());
+    }
+    out.push(b"\r\n");
 }
 
 fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Output) {

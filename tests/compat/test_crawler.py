@@ -1,6 +1,8 @@
 """lru_crawler: the search for dead items, and dumps of those that live."""
 
+import base64
 import re
+import struct
 import time
 
 import pytest
@@ -117,6 +119,24 @@ def test_mgdump_shows_commands(launch):
             return
         lines = client.read_until(b"EN\r\n").split(b"\r\n")
     assert (lines[0], sorted(lines[1:3]), lines[3:]) == (b"OK", [b"mg one", b"mg two"], [b"EN", b""])
+
+
+def test_mgdump_is_one_line_for_every_key(launch):
+    hostile = b"k\r\nflush_all \r\n"
+    with launch().client() as client:
+        if client.server.version < (1, 6, 45):
+            pytest.skip(NO_MGDUMP)
+        client.ask(b"ms YQ== 1 b\r\nx\r\n", b"HD\r\n")
+        # Any bytes: a set of the binary protocol.
+        with client.server.client() as other:
+            header = struct.pack(">BBHBBHIIQ", 0x80, 1, len(hostile), 8, 0, 0, 8 + len(hostile) + 1, 0, 0)
+            other.send(header + bytes(8) + hostile + b"v")
+            assert len(other.read(24)) == 24
+        client.send(b"lru_crawler mgdump all\r\n")
+        lines = client.read_until(b"EN\r\n").split(b"\r\n")
+        encoded = base64.b64encode(hostile)
+        assert sorted(lines[1:-2]) == sorted([b"mg YQ== b", b"mg %s b" % encoded])
+        client.ask(b"mg %s b v\r\n" % encoded, b"VA 1\r\nv\r\n")
 
 
 def test_dumps_may_be_forbidden(launch):
