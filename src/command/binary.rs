@@ -170,7 +170,7 @@ impl Context<'_> {
         let show = |item: Item<'_>| {
             let flags = item.flags().to_be_bytes();
             let mut reply =
-                Reply { cas: self.cas_of(item), extras: &flags, key, ..Reply::default() };
+                Reply { cas: self.cache.cas_of(item), extras: &flags, key, ..Reply::default() };
             match item.shared().filter(|_| get.show_value) {
                 Some(bytes) => {
                     reply.behind = bytes.len();

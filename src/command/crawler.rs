@@ -2,7 +2,7 @@
 
 use super::Cache;
 use super::reply::line;
-use super::text::Outcome;
+use super::text::{Outcome, PAUSE_AT};
 use crate::protocol::text::{BAD_FORMAT, Words};
 use crate::protocol::{Output, base64, parse_u32_cut, parse_u64};
 use crate::store::{Cursor, Item, Now};
@@ -16,8 +16,6 @@ const CLASSES: u64 = 64;
 const STEP: u32 = 256;
 /// Locks that a dump takes before others have their turn.
 const STEPS_PER_TURN: usize = 16;
-/// Reply bytes after which the client is to take them.
-const PAUSE_AT: usize = 256 * 1024;
 /// Bytes that a key shows as they are.
 const PLAIN: &[u8] = b"-._~";
 
@@ -176,8 +174,7 @@ fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Out
         0 => out.push(b"-1"),
         exptime => out.push_number(u64::from(exptime)),
     }
-    let cas = if cache.settings.cas { item.cas() } else { 0 };
-    for (name, number) in [(" la=", u64::from(item.accessed())), (" cas=", cas)] {
+    for (name, number) in [(" la=", u64::from(item.accessed())), (" cas=", cache.cas_of(*item))] {
         out.push(name.as_bytes());
         out.push_number(number);
     }

@@ -100,10 +100,6 @@ impl Context<'_> {
         }
     }
 
-    fn shown_cas(&self, item: Item<'_>) -> u64 {
-        if self.cache.settings.cas { item.cas() } else { 0 }
-    }
-
     /// Seconds that an item has left, for `t`.
     fn push_left(&self, item: Item<'_>, out: &mut Output) {
         match item.exptime() {
@@ -170,7 +166,7 @@ impl Context<'_> {
             let Some(item) = entry.item() else { return };
             match flag[0] {
                 b'R' => won |= !mark.won && self.ends_within(item, call.options.recache),
-                b'c' => push_flag(b'c', self.shown_cas(item), out),
+                b'c' => push_flag(b'c', self.cache.cas_of(item), out),
                 b'f' => push_flag(b'f', item.flags().into(), out),
                 b's' => push_flag(b's', item.value().len() as u64, out),
                 b'h' => push_flag(b'h', fetched.into(), out),
@@ -224,7 +220,7 @@ impl Context<'_> {
         out.push(code.as_bytes());
         for flag in call.meta.flags {
             match flag[0] {
-                b'c' => push_flag(b'c', stored.map_or(0, |item| self.shown_cas(item)), out),
+                b'c' => push_flag(b'c', stored.map_or(0, |item| self.cache.cas_of(item)), out),
                 b's' => {
                     let length = stored.map_or(value.len(), |item| item.value().len());
                     push_flag(b's', length as u64, out);
@@ -421,7 +417,7 @@ impl Context<'_> {
         }
         for flag in call.meta.flags {
             match flag[0] {
-                b'c' => push_flag(b'c', self.shown_cas(item), out),
+                b'c' => push_flag(b'c', self.cache.cas_of(item), out),
                 b't' => self.push_left(item, out),
                 _ => call.echo(flag, call.options.has(b'b'), out),
             }
@@ -455,7 +451,7 @@ impl Context<'_> {
         }
         for (name, number) in [
             (&b" la="[..], u64::from(now.saturating_sub(item.accessed()))),
-            (b" cas=", self.shown_cas(item)),
+            (b" cas=", self.cache.cas_of(item)),
         ] {
             out.push(name);
             out.push_number(number);

@@ -20,7 +20,7 @@ pub use text::{Outcome, execute, refuse, resume_get};
 
 use crate::clock::Clock;
 use crate::replication::Status;
-use crate::store::Store;
+use crate::store::{Item, Store};
 use counters::WorkerTotals;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +61,11 @@ impl Cache {
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }
+    }
+
+    /// The CAS of an item as clients see it.
+    fn cas_of(&self, item: Item<'_>) -> u64 {
+        if self.settings.cas { item.cas() } else { 0 }
     }
 
     fn totals(&self) -> WorkerTotals {

@@ -188,13 +188,8 @@ impl Context<'_> {
         if self.cache.settings.cas { version.raw() } else { 0 }
     }
 
-    /// The CAS of an item.
-    pub(super) fn cas_of(&self, item: Item<'_>) -> u64 {
-        if self.cache.settings.cas { item.cas() } else { 0 }
-    }
-
     fn is_another(&self, item: Item<'_>, only: Option<u64>) -> bool {
-        only.is_some_and(|version| version != self.cas_of(item))
+        only.is_some_and(|version| version != self.cache.cas_of(item))
     }
 
     /// Why a `cas` is refused, if it is.

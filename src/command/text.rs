@@ -8,8 +8,8 @@ use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
 use std::sync::atomic::Ordering;
 
-/// Reply bytes after which a read of many keys stops and lets the client take what there is.
-const PAUSE_AT: usize = 256 * 1024;
+/// Reply bytes after which a long reply stops and lets the client take what there is.
+pub(super) const PAUSE_AT: usize = 256 * 1024;
 /// Keys after which others have their turn.
 const KEYS_PER_TURN: usize = 1000;
 /// memcached knows no more levels over the wire.
@@ -169,7 +169,7 @@ impl Context<'_> {
         out.push_number(item.value().len() as u64);
         if cas {
             out.push(b" ");
-            out.push_number(self.cas_of(item));
+            out.push_number(self.cache.cas_of(item));
         }
         out.push(b"\r\n");
         match item.shared() {

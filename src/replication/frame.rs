@@ -11,8 +11,9 @@
 //! | doubt | version (8) up to which deletes were forgotten |
 //! | caught up | nothing |
 //!
-//! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then key and value. Lengths are checked against
-//! what is there before anything is read, so that no input can make the decoder reach too far.
+//! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then
+//! key and value. Lengths are checked against what is there before anything is read, so that no
+//! input can make the decoder reach too far.
 
 use crate::protocol::KEY_MAX;
 use crate::store::{Change, Flush, Mark, Version};
