@@ -1,6 +1,6 @@
 //! The meta commands' meaning and replies.
 
-use super::operation::{Context, DIGITS_MAX, digits, expiry, number};
+use super::operation::{Context, DIGITS_MAX, counted, digits, expiry, put_number};
 use super::reply::line;
 use crate::protocol::meta::{Block, Meta, Options, Verb};
 use crate::protocol::text::Verb as Classic;
@@ -274,7 +274,8 @@ impl Context<'_> {
             return Some("EX");
         }
         if joins {
-            return self.meta_join(call, value, entry);
+            let joined = self.put_joined(entry, call.key, value, mode == b'A', mark);
+            return joined.map(|_| "HD");
         }
         if matches {
             entry.put_marked(options.flags, exptime, &[value], mark);
@@ -283,26 +284,6 @@ impl Context<'_> {
             let mark = Mark { stale: true, won: held_mark.won, ..mark };
             entry.put_marked(options.flags, held, &[value], mark);
         }
-        Some("HD")
-    }
-
-    fn meta_join(
-        &self,
-        call: &Call<'_, '_>,
-        addition: &[u8],
-        entry: &mut Entry<'_, '_>,
-    ) -> Option<&'static str> {
-        let item = entry.item()?;
-        let (flags, exptime, store) = (item.flags(), item.exptime(), &self.cache.store);
-        let size = store.item_size(call.key.len(), flags, item.value().len() + addition.len());
-        if size > store.item_size_max() {
-            self.worker.store_too_large.add(1);
-            return None;
-        }
-        let old = item.value().to_vec();
-        let appends = call.options.mode == Some(b'A');
-        let pieces = if appends { [&old, addition] } else { [addition, &old] };
-        entry.put_marked(flags, exptime, &pieces, call.mark());
         Some("HD")
     }
 
@@ -368,20 +349,17 @@ impl Context<'_> {
             if !roomy {
                 return line(out, "SERVER_ERROR Out of memory allocating new item");
             }
-            let mut text = itoa::Buffer::new();
-            let text = text.format(options.initial).as_bytes();
-            entry.put_marked(0, expiry(exptime, self.now), &[text], call.mark());
+            let exptime = expiry(exptime, self.now);
+            put_number(&mut entry, options.initial, 0, 0, exptime, call.mark());
             return self.meta_counted(call, &entry, options.initial, out);
         };
         if !self.matches(call, item) {
             return call.answer("EX", out);
         }
-        let Some(old) = number(item.value()) else {
+        let Some(new) = counted(item.value(), options.delta.unwrap_or(1), increment) else {
             let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value";
             return line(out, reply);
         };
-        let delta = options.delta.unwrap_or(1);
-        let new = if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) };
         let (flags, held, width) = (item.flags(), item.exptime(), item.value().len());
         let grows = digits(new) > width || options.cas.is_some();
         if grows && !roomy {
@@ -392,11 +370,8 @@ impl Context<'_> {
             let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
             *counter += 1;
         }
-        let mut text = itoa::Buffer::new();
-        let text = text.format(new).as_bytes();
-        let padding = &[b' '; DIGITS_MAX][..width.saturating_sub(text.len()).min(DIGITS_MAX)];
         let exptime = options.exptime.map_or(held, |exptime| expiry(exptime, self.now));
-        entry.put_marked(flags, exptime, &[text, padding], mark);
+        put_number(&mut entry, new, width, flags, exptime, mark);
         self.meta_counted(call, &entry, new, out);
     }
 

@@ -207,32 +207,44 @@ impl Context<'_> {
     }
 
     fn join(&self, entry: &mut Entry<'_, '_>, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
-        let addition = value.bytes;
         let Some(item) = entry.item() else {
             return Stored::Declined;
         };
         if self.is_another(item, value.only) {
             return Stored::Exists;
         }
+        let appends = verb == Verb::Append;
+        let joined = self.put_joined(entry, key, value.bytes, appends, Mark::default());
+        joined.map_or(Stored::TooLarge, Stored::Done)
+    }
+
+    /// Adds to the value of the live item, at its end or its front; `None` if there is no item or it
+    /// would be too large.
+    pub(super) fn put_joined(
+        &self,
+        entry: &mut Entry<'_, '_>,
+        key: &[u8],
+        addition: &[u8],
+        appends: bool,
+        mark: Mark,
+    ) -> Option<Version> {
+        let item = entry.item()?;
         let (flags, exptime) = (item.flags(), item.exptime());
         let store = &self.cache.store;
         let size = store.item_size(key.len(), flags, item.value().len() + addition.len());
         if size > store.item_size_max() {
             self.worker.store_too_large.add(1);
-            return Stored::TooLarge;
+            return None;
         }
         let old = item.value().to_vec();
-        let pieces = if verb == Verb::Append { [&old, addition] } else { [addition, &old] };
-        Stored::Done(entry.put(flags, exptime, &pieces))
+        let pieces = if appends { [&old, addition] } else { [addition, &old] };
+        Some(entry.put_marked(flags, exptime, &pieces, mark))
     }
 
     pub(super) fn arithmetic(&self, key: &[u8], change: &Arithmetic) -> Counted {
         let &Arithmetic { delta, increment, only, initial } = change;
         let store = &self.cache.store;
-        let calculate = |item: Item<'_>| {
-            let old = number(item.value())?;
-            Some(if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
-        };
+        let calculate = |item: Item<'_>| counted(item.value(), delta, increment);
         let mut entry = store.entry(key, self.now);
         // Only a number that gets longer needs room: a full cache still counts.
         let grows =
@@ -264,13 +276,7 @@ impl Context<'_> {
             let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
             *counter += 1;
         }
-        // memcached overwrites the digits in place, so a shorter number keeps its old width.
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(new).as_bytes();
-        let padding = [b' '; DIGITS_MAX];
-        let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
-        let version = entry.put_marked(flags, exptime, &[digits, padding], mark);
-        Counted::Value(new, version)
+        Counted::Value(new, put_number(&mut entry, new, width, flags, exptime, mark))
     }
 
     /// Begins to count; another client may have been faster.
@@ -281,9 +287,8 @@ impl Context<'_> {
         if entry.item().is_some() {
             return Counted::Declined;
         }
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        let version = entry.put(0, expiry(exptime, self.now), &[digits]);
+        let exptime = expiry(exptime, self.now);
+        let version = put_number(&mut entry, number, 0, 0, exptime, Mark::default());
         Counted::Value(number, version)
     }
 
@@ -303,9 +308,32 @@ impl Context<'_> {
     }
 }
 
+/// Writes a number. memcached overwrites the digits in place, so one that is shorter than `width`
+/// keeps that.
+pub(super) fn put_number(
+    entry: &mut Entry<'_, '_>,
+    number: u64,
+    width: usize,
+    flags: u32,
+    exptime: u32,
+    mark: Mark,
+) -> Version {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    let padding = [b' '; DIGITS_MAX];
+    let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
+    entry.put_marked(flags, exptime, &[digits, padding], mark)
+}
+
+/// What a stored number becomes: up it wraps, down it stops at 0. `None` if it is no number.
+pub(super) fn counted(value: &[u8], delta: u64, increment: bool) -> Option<u64> {
+    let old = number(value)?;
+    Some(if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
+}
+
 /// A stored number as memcached reads it: decimal digits, spaces before them allowed, and after a
 /// space anything.
-pub(super) fn number(value: &[u8]) -> Option<u64> {
+fn number(value: &[u8]) -> Option<u64> {
     if value.len() > DIGITS_MAX {
         return None;
     }
