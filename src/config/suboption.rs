@@ -33,7 +33,8 @@ const fn spec(names: &'static [&'static str], value: Value, reason: &'static str
 const INDEX: &str = "the index of keys sizes itself";
 const SLABS: &str = "memory is not divided into slab pages";
 const LRU: &str = "there is one queue of items, kept in order by the requests themselves";
-const EXPIRY: &str = "expired items are taken away without a crawler";
+const EXPIRY: &str =
+    "the search for dead items goes in small steps of its own, until lru_crawler disable";
 const WATCH: &str = "there is no watch to keep lines for";
 const DEFAULT: &str = "it is the default";
 
