@@ -1,5 +1,6 @@
 //! How items end that nobody deleted: eviction, and the search for those that are dead.
 
+use super::entry::Item;
 use super::shard::Shard;
 use super::slots::{FETCHED, List, NIL, State};
 use super::version::Now;
@@ -43,16 +44,19 @@ impl Shard {
     /// Evicts until `wanted` bytes came free or [`EVICT_STEP`] items went; false if none was left.
     ///
     /// SIEVE (Zhang et al., NSDI 2024): a hand goes from old to new and takes the first item that
-    /// was not read since it last passed.
-    pub(super) fn evict(&mut self, wanted: u64, now: Now) -> bool {
+    /// was not read since it last passed. `observe` sees those that were alive.
+    pub(super) fn evict(&mut self, wanted: u64, now: Now, observe: impl Fn(Item<'_>)) -> bool {
         let before = self.balance;
         for step in 0..EVICT_STEP {
             let Some(victim) = self.next_victim(now) else {
                 return step > 0;
             };
-            let reason =
-                if self.is_live(victim, now) { Reason::Evicted } else { Reason::Reclaimed };
-            self.retire(victim, reason, now);
+            if self.is_live(victim, now) {
+                observe(Item::new(self.slots.get(victim)));
+                self.retire(victim, Reason::Evicted, now);
+            } else {
+                self.retire(victim, Reason::Reclaimed, now);
+            }
             if before - self.balance >= wanted as i64 {
                 break;
             }

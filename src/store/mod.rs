@@ -87,6 +87,9 @@ pub enum Found<R> {
     Flushed,
 }
 
+/// Sees every live item that has to make room, just before it goes.
+pub type EvictionObserver = Box<dyn Fn(Item<'_>, Now) + Send + Sync>;
+
 /// The items of one node.
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
@@ -102,6 +105,7 @@ pub struct Store {
     /// Shards whose live stream has something, a bit each.
     dirty: AtomicU64,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    evicted: OnceLock<EvictionObserver>,
     next_victim: AtomicUsize,
     next_crawl: AtomicUsize,
     /// Shards that a flush has left full of dead items.
@@ -133,6 +137,7 @@ impl Store {
             replicated: replicated.is_some(),
             dirty: AtomicU64::new(0),
             wake: OnceLock::new(),
+            evicted: OnceLock::new(),
             next_victim: AtomicUsize::new(0),
             next_crawl: AtomicUsize::new(0),
             to_crawl: AtomicUsize::new(0),
@@ -225,7 +230,18 @@ impl Store {
     /// Evicts a few items somewhere; false when there is none left anywhere.
     fn evict(&self, wanted: u64, now: Now) -> bool {
         let start = self.next_victim.fetch_add(1, Ordering::Relaxed);
-        (0..SHARDS).any(|offset| self.lock((start + offset) % SHARDS).evict(wanted, now))
+        let observe = |item: Item<'_>| {
+            if let Some(observer) = self.evicted.get() {
+                observer(item, now);
+            }
+        };
+        (0..SHARDS).any(|offset| self.lock((start + offset) % SHARDS).evict(wanted, now, observe))
+    }
+
+    /// Has `observer` see evictions; one for the life of the store, a second one is not heard. It is
+    /// called with a shard locked: it must be quick and must not come back to the store.
+    pub fn observe_evictions(&self, observer: EvictionObserver) {
+        let _ = self.evicted.set(observer);
     }
 
     /// Applies a change that came from the peer.

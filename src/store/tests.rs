@@ -142,6 +142,26 @@ proptest! {
 }
 
 #[test]
+fn an_observer_sees_every_live_item_that_makes_room_and_no_expired_one() {
+    use std::sync::atomic::AtomicU64;
+    let store = Store::new(&settings(20_000));
+    let seen = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&seen);
+    store.observe_evictions(Box::new(move |item, now| {
+        assert!(item.exptime() == 0 || item.exptime() > now.seconds());
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    let later = Now(START.0 + 10_000);
+    for number in 0..1_000u32 {
+        let (expiry, now) = if number < 50 { (START.seconds() + 5, START) } else { (0, later) };
+        set(&store, format!("key{number}").as_bytes(), b"value", expiry, now).unwrap();
+    }
+    let total = store.stats(later).total();
+    assert!(total.evicted > 500 && total.reclaimed > 0);
+    assert_eq!(seen.load(Ordering::Relaxed), total.evicted);
+}
+
+#[test]
 fn without_evictions_a_full_store_refuses_and_keeps_what_it_has() {
     let store = Store::new(&Settings { evictions: false, ..settings(10_000) });
     let stored =
