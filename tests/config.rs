@@ -244,8 +244,18 @@ fn nonsense_memory_is_named_and_never_overflows() {
 
 #[test]
 fn a_listen_address_that_cannot_be_one_is_refused() {
-    let list =
-        ["127.0.0.1:abc", "300.1.1.1", "a b", "[::1", "[::1]x", "1:2:3", "h:99999", "tag[x]:h", ""];
+    let list = [
+        "127.0.0.1:abc",
+        "300.1.1.1",
+        "a b",
+        "[::1",
+        "[::1]x",
+        "1:2:3",
+        "h:99999",
+        "tag[]:h",
+        "notls:h",
+        "",
+    ];
     for address in list {
         let (stderr, code) = exit(&["-l", address]);
         assert!(code == 71 || address.is_empty(), "{address}: {stderr}");

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
 use super::value::Complaint;
-use super::{Config, Log, Peer, Port, Replication, Sources};
+use super::{Config, Listen, Log, Peer, Place, Port, Replication, Sources};
 
 const USAGE: u8 = 64;
+const OS_ERROR: u8 = 71;
 /// memcached's `slab_chunk_max`, which its item sizes are multiples of.
 const CHUNK_MAX: u64 = 512 << 10;
 /// More workers than this are taken for a mistake.
@@ -22,9 +23,16 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
         }
         warn(settings, &udp.source, "-U: UDP is not served yet, TCP is");
     }
-    if settings.tcp_port.value == Port::Off && settings.unix_socket.value.is_none() {
+    let on_unix = |listen: &Listen| matches!(listen.place, Place::Unix(_));
+    if settings.unix_socket.value.is_some() {
+        if !settings.listen.value.is_empty() {
+            let source = later(&settings.unix_socket.source, &settings.listen.source).clone();
+            let text = "-s leaves all of -l out; to have both, write the socket's /PATH in -l";
+            warn(settings, &source, text);
+        }
+    } else if settings.tcp_port.value == Port::Off && !settings.listen.value.iter().any(on_unix) {
         let source = settings.tcp_port.source.clone();
-        warn(settings, &source, "-p 0 without -s: no client can connect");
+        warn(settings, &source, "-p 0 without a Unix socket: no client can connect");
     }
     if settings.threads.value > MANY_THREADS {
         let source = settings.threads.source.clone();
@@ -36,6 +44,7 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     let mut found = Vec::new();
     found.extend(item_size(settings));
+    found.extend(listener_tls(settings));
     let lru = &settings.lru;
     found.extend(lru.value.check().map(|complaint| (lru.source.clone(), complaint)));
     if settings.napi_ids.value > settings.threads.value {
@@ -102,6 +111,20 @@ fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
     Some((source.clone(), Complaint::new(USAGE, what, remedy)))
 }
 
+/// Listeners that say whether they speak TLS, where there is none.
+fn listener_tls(settings: &Settings) -> Option<(Source, Complaint)> {
+    let listen = &settings.listen;
+    let mode = listen.value.iter().find_map(|one| one.tls)?;
+    let list: Vec<&str> = listen.value.iter().map(|one| &*one.text).collect();
+    let what = format!(
+        "'{}' option is valid only when SSL is enabled\nfailed to listen on one of interface(s) {}",
+        mode.name(),
+        list.join(",")
+    );
+    let remedy = format!("leave {}: out: TLS is not configured", mode.name());
+    Some((listen.source.clone(), Complaint::new(OS_ERROR, what, remedy)))
+}
+
 /// Peer and ports. Names are not looked up: what they mean may change, and so may this host's
 /// addresses.
 fn replication(settings: &Settings) -> Option<(Source, Complaint)> {
@@ -113,7 +136,13 @@ fn replication(settings: &Settings) -> Option<(Source, Complaint)> {
         && (listen.iter().any(|address| same(address, host)) || (everywhere && is_loopback(host)));
     let clients = || match &settings.listen.value[..] {
         [] => vec![("*", settings.tcp_port.value)],
-        list => list.iter().map(|one| (&*one.host, client_port(settings, one.port))).collect(),
+        list => list
+            .iter()
+            .filter_map(|one| match &one.place {
+                Place::Inet { host, port } => Some((&**host, client_port(settings, *port))),
+                Place::Unix(_) => None,
+            })
+            .collect(),
     };
     let taken = settings.unix_socket.value.is_none()
         && clients().iter().any(|(client, port)| {

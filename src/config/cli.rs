@@ -80,10 +80,10 @@ const fn spec(
 static SPECS: &[Spec] = &[
     spec(Flag::Port, Some('p'), "port", Some("num"), "TCP port; 0 is off, -1 any free one (default: 11211)"),
     spec(Flag::UdpPort, Some('U'), "udp-port", Some("num"), "UDP port (default: 0, off); UDP is not served yet"),
-    spec(Flag::UnixSocket, Some('s'), "unix-socket", Some("file"), "listen on this Unix socket, and not on TCP"),
+    spec(Flag::UnixSocket, Some('s'), "unix-socket", Some("file"), "listen on this Unix socket and on no address"),
     spec(Flag::UnixMask, Some('a'), "unix-mask", Some("mask"), "mode of that socket, octal (default: 700)"),
     spec(Flag::Shutdown, Some('A'), "enable-shutdown", None, "obey the command \"shutdown\""),
-    spec(Flag::Listen, Some('l'), "listen", Some("addr"), "address to listen on, HOST or HOST:PORT;\ncomma-separated or repeated (default: any)"),
+    spec(Flag::Listen, Some('l'), "listen", Some("addr"), "address to listen on, HOST or HOST:PORT, or\n/PATH of a Unix socket; proto[NAME]: and tag[T]:\nmay stand before it; comma-separated or repeated\n(default: any)"),
     spec(Flag::Daemon, Some('d'), "daemon", None, "run in the background"),
     spec(Flag::Coredumps, Some('r'), "enable-coredumps", None, "raise the limit on core files"),
     spec(Flag::User, Some('u'), "user", Some("user"), "become this user when started as root"),

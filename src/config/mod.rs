@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod check;
 mod cli;
 mod load;
@@ -18,6 +19,7 @@ mod toml_file;
 mod value;
 
 pub use crate::protocol::Protocol;
+pub use crate::server::{Tag, TlsMode};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,10 +121,30 @@ pub enum Port {
 /// One address of `-l`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Name, IPv4 or IPv6 address without brackets; `*` means any.
-    pub host: String,
-    /// Port of its own, else `-p`; 0 lets the system choose.
-    pub port: Option<u16>,
+    /// As it was written.
+    pub text: String,
+    /// Where it is.
+    pub place: Place,
+    /// The protocol of its clients, else that of `-B`.
+    pub protocol: Option<Protocol>,
+    /// A name for its clients.
+    pub tag: Option<Tag>,
+    /// Whether its clients speak TLS, else as `-Z` says.
+    pub tls: Option<TlsMode>,
+}
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A host's addresses.
+    Inet {
+        /// Name, IPv4 or IPv6 address without brackets; `*` means any.
+        host: String,
+        /// Port of its own, else `-p` and `-U`; 0 lets the system choose.
+        port: Option<u16>,
+    },
+    /// A Unix socket, beside TCP and UDP.
+    Unix(PathBuf),
 }
 
 /// How this node and its peer keep each other's data.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::address;
 use super::cli::{self, Flag, Words};
 use super::suboption::{self, Lru};
 use super::value::{self, Checked, Complaint};
@@ -166,7 +167,7 @@ impl Settings {
         let mut listen: Option<Vec<Listen>> = None;
         for (flag, value) in &words.given {
             let result = match flag {
-                Flag::Listen => text(*flag, value).and_then(value::listen).map(|addresses| {
+                Flag::Listen => text(*flag, value).and_then(address::listen).map(|addresses| {
                     listen.get_or_insert_default().extend(addresses);
                 }),
                 _ => self.apply(*flag, value, source),
@@ -229,7 +230,7 @@ impl Settings {
         match flag {
             Flag::Port => self.tcp_port.put(value::port(text)?, source),
             Flag::UdpPort => self.udp_port.put(value::port(text)?, source),
-            Flag::Listen => self.listen.put(value::listen(text)?, source),
+            Flag::Listen => self.listen.put(address::listen(text)?, source),
             Flag::UnixMask => self.unix_mask.put(value::mode(text)?, source),
             Flag::User => self.user.put(Some(String::from(text)), source),
             Flag::Memory => self.memory.put(value::memory(text)?, source),
@@ -255,7 +256,7 @@ impl Settings {
             Flag::Protocol => self.protocol.put(value::protocol(text)?, source),
             Flag::ItemSize => self.item_size_max.put(value::item_size(text)?, source),
             Flag::Peer => {
-                let peer = value::peer(text)?;
+                let peer = address::peer(text)?;
                 // A port with the peer says more than an earlier layer's -X.
                 if peer.1.is_some() && self.dial_port.source != *source {
                     self.dial_port.put(None, source);

@@ -106,14 +106,9 @@ fn port(port: Port) -> String {
 }
 
 fn listen(addresses: &[Listen]) -> String {
-    let one = |address: &Listen| match (address.port, address.host.contains(':')) {
-        (Some(port), true) => format!("[{}]:{port}", address.host),
-        (Some(port), false) => format!("{}:{port}", address.host),
-        (None, _) => address.host.clone(),
-    };
     match addresses {
         [] => String::from("any"),
-        _ => addresses.iter().map(one).collect::<Vec<_>>().join(","),
+        _ => addresses.iter().map(|address| &*address.text).collect::<Vec<_>>().join(","),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::address;
 use super::settings::{Settings, Source};
 use super::value::{self, FACILITIES, LEVELS, NODES, TARGETS};
 
@@ -83,7 +84,7 @@ fn set(
 ) -> Result<(), String> {
     match (section, key) {
         ("replication", "peer") => {
-            let peer = value::peer(string(value)?);
+            let peer = address::peer(string(value)?);
             let peer = peer.map_err(|complaint| wrong(value, &complaint.remedy))?;
             settings.peer.put(Some(peer), source);
         }
@@ -170,7 +171,7 @@ fn seconds(value: &DeValue<'_>, least: f64, most: f64) -> Result<Duration, Strin
 /// One address or a list of them.
 fn addresses(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let one = |value: &DeValue<'_>| {
-        let address = value.as_str().and_then(value::address);
+        let address = value.as_str().and_then(address::address);
         address
             .ok_or_else(|| wrong(value, "write addresses without a port, such as [\"192.0.2.1\"]"))
     };

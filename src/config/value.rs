@@ -1,6 +1,6 @@
-//! Single values: numbers, sizes, ports, hosts. What is wrong with one is a [`Complaint`].
+//! Single values: numbers, sizes, ports. What is wrong with one is a [`Complaint`].
 
-use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
+use super::{Facility, LogTarget, NodeName, Port, Protocol};
 
 /// What is wrong with a value or an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,6 @@ impl Complaint {
 pub(super) type Checked<T> = Result<T, Complaint>;
 
 const USAGE: u8 = 64;
-const OS_ERROR: u8 = 71;
 const MEGABYTE: u64 = 1 << 20;
 
 /// A whole number above zero; `message` is memcached's for the others.
@@ -200,101 +199,6 @@ pub(super) fn protocol(text: &str) -> Checked<Protocol> {
             "write one of these three",
         )),
     }
-}
-
-/// `-l`: addresses separated by commas or semicolons.
-pub(super) fn listen(list: &str) -> Checked<Vec<Listen>> {
-    let entries: Vec<&str> = list.split([',', ';']).map(str::trim).collect();
-    match entries.iter().all(|entry| entry.is_empty()) {
-        true => listen_one("", list).map(|address| vec![address]),
-        // As with strtok, nothing between two commas is no entry.
-        false => entries
-            .iter()
-            .filter(|entry| !entry.is_empty())
-            .map(|entry| listen_one(entry, list))
-            .collect(),
-    }
-}
-
-fn listen_one(entry: &str, list: &str) -> Checked<Listen> {
-    let wrong = |what: String| {
-        Complaint::new(
-            OS_ERROR,
-            format!("{what}\nfailed to listen on one of interface(s) {list}"),
-            "write HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT",
-        )
-    };
-    for special in ["proto[", "tag[", "tag_", "notls:", "btls:", "mtls:"] {
-        if entry.starts_with(special) {
-            return Err(wrong(format!("'{special}' of -l is not supported: \"{entry}\"")));
-        }
-    }
-    let (host, port) =
-        host_and_port(entry).ok_or_else(|| wrong(format!("Invalid address: \"{entry}\"")))?;
-    let port = match port {
-        Some(text) => {
-            Some(text.parse().map_err(|_| wrong(format!("Invalid port number: \"{text}\"")))?)
-        }
-        None => None,
-    };
-    Ok(Listen { host, port })
-}
-
-/// `-x` and `peer`: the host, and its replication port if it says one.
-pub(super) fn peer(text: &str) -> Checked<(String, Option<u16>)> {
-    let wrong = || {
-        Complaint::new(
-            USAGE,
-            format!("ERROR: Invalid replication peer {text:?}."),
-            "write HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT",
-        )
-    };
-    let (host, port) = host_and_port(text.trim()).ok_or_else(wrong)?;
-    if host == "*" {
-        return Err(wrong());
-    }
-    let port = port.map(fixed_port).transpose()?;
-    Ok((host, port))
-}
-
-/// A single address of `listen` in `[replication]`.
-pub(super) fn address(text: &str) -> Option<String> {
-    match host_and_port(text.trim())? {
-        (host, None) => Some(host),
-        _ => None,
-    }
-}
-
-/// Takes brackets off and the port apart. The host is checked as far as that goes without asking
-/// a name server.
-fn host_and_port(text: &str) -> Option<(String, Option<&str>)> {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']')?;
-        let port = match rest {
-            "" => None,
-            _ => Some(rest.strip_prefix(':')?),
-        };
-        is_v6(host).then_some((host, port))?
-    } else if text.matches(':').count() > 1 {
-        is_v6(text).then_some((text, None))?
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    let allowed = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
-    let numeric = host.split('.').all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    let bad_v4 =
-        numeric && host.split('.').count() == 4 && host.parse::<std::net::Ipv4Addr>().is_err();
-    let fits = host == "*" || (!host.is_empty() && host.chars().all(allowed) && !bad_v4);
-    fits.then(|| (String::from(host), port))
-}
-
-/// With or without a scope such as `%eth0`.
-fn is_v6(text: &str) -> bool {
-    let address = text.split_once('%').map_or(text, |(address, _)| address);
-    address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 /// The value that `text` names in a list of names, or the list of them.

@@ -1,5 +1,6 @@
 //! The daemon's life: start-up in the order that privileges demand, service, stop.
 
+mod bind;
 mod detach;
 mod exit;
 mod limits;
@@ -15,7 +16,6 @@ use crate::config::{self, Action, Config, NodeName, Port};
 use crate::replication::Status;
 use crate::replication::link::{Link, LinkSettings};
 use crate::server::Listeners;
-use crate::server::listener::{BindError, bind_tcp};
 use crate::store::{self, Node, Store};
 use exit::{FAILURE, Fatal};
 use std::io::{self, Write};
@@ -84,14 +84,13 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     }
     config.max_connections = limits::raise_open_files(config.max_connections);
     let mut listeners = Listeners::default();
-    bind_clients(&config, &mut listeners)?;
-    let peers = bind_peer(&config)?;
+    bind::bind_addresses(&config, &mut listeners)?;
+    let peers = bind::bind_peer(&config)?;
     privileges::drop_to(user.as_ref(), config.coredumps)?;
-    // As memcached's, the socket and the pid file belong to the user it runs as.
-    if let Some(path) = &config.unix_socket {
-        listeners.add_unix(path, config.unix_mask).map_err(|error| Fatal::os(error.to_string()))?;
-    }
-    if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE) {
+    bind::bind_unix(&config, &mut listeners)?;
+    if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE)
+        && config.unix_socket.is_none()
+    {
         let file = Path::new(&file);
         let written = listeners.write_port_file(file);
         written.map_err(|error| {
@@ -101,6 +100,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     if config.lock_memory {
         limits::lock_memory();
     }
+    // As memcached's, it belongs to the user that the daemon runs as.
     if let Some(path) = &config.pid_file
         && let Err(error) = pid_file::write(path)
     {
@@ -110,73 +110,6 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     let (cache, link) = build(&config);
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, detached })
-}
-
-fn bind_clients(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
-    let default = match config.tcp_port {
-        _ if config.unix_socket.is_some() => return Ok(()),
-        Port::Off => return Ok(()),
-        Port::Ephemeral => 0,
-        Port::Number(port) => port,
-    };
-    let fatal =
-        |what: String, error: io::Error| Fatal::os(BindError::new(what, &error).to_string());
-    if config.listen.is_empty() {
-        let bound = listeners.add_tcp("*", default, config.backlog);
-        return bound.map_err(|error| fatal(format!("TCP port {default}"), error));
-    }
-    let what = || format!("one of interface(s) {}", interfaces(config));
-    let mut missing = None;
-    for listen in &config.listen {
-        let port = listen.port.unwrap_or(default);
-        match listeners.add_tcp(&listen.host, port, config.backlog) {
-            Ok(()) => {}
-            Err(error) if listen.host.contains(':') && is_unavailable(&error) => {
-                missing = Some((listen, error));
-            }
-            Err(error) => return Err(fatal(what(), error)),
-        }
-    }
-    match missing {
-        Some((_, error)) if listeners.addresses().is_empty() => Err(fatal(what(), error)),
-        Some((listen, error)) => {
-            log::warn!("event=address_skipped listen={} reason=\"{error}\"", listen.host);
-            Ok(())
-        }
-        None => Ok(()),
-    }
-}
-
-/// Whether a host without IPv6 says so: the usual `-l 127.0.0.1,::1` is to work there too.
-fn is_unavailable(error: &io::Error) -> bool {
-    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
-    matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EAFNOSUPPORT))
-}
-
-fn interfaces(config: &Config) -> String {
-    let show = |listen: &config::Listen| match listen.port {
-        Some(port) if listen.host.contains(':') => format!("[{}]:{port}", listen.host),
-        Some(port) => format!("{}:{port}", listen.host),
-        None => listen.host.clone(),
-    };
-    config.listen.iter().map(show).collect::<Vec<_>>().join(",")
-}
-
-fn bind_peer(config: &Config) -> Result<Vec<std::net::TcpListener>, Fatal> {
-    let Some(replication) = &config.replication else {
-        return Ok(Vec::new());
-    };
-    let any = ["*".to_owned()];
-    let hosts = if replication.listen.is_empty() { &any[..] } else { &replication.listen };
-    let mut listeners = Vec::new();
-    for host in hosts {
-        let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
-            let what = format!("{host} port {} for the peer", replication.port);
-            Fatal::os(BindError::new(what, &error).to_string())
-        })?;
-        listeners.extend(bound);
-    }
-    Ok(listeners)
 }
 
 fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
@@ -203,7 +136,7 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
             Port::Ephemeral => -1,
             Port::Number(port) => i32::from(port),
         },
-        interfaces: Some(interfaces(config)).filter(|interfaces| !interfaces.is_empty()),
+        interfaces: Some(bind::interfaces(config)).filter(|interfaces| !interfaces.is_empty()),
         verbosity: config.verbosity,
         evictions: config.evictions,
         unix_socket: config.unix_socket.clone(),

@@ -5,6 +5,7 @@
 //! more is read, so a client that does not read costs itself only.
 
 use super::socket::Socket;
+use super::terms::Terms;
 use super::trace;
 use crate::command::{
     Cache, Dump, Outcome, WorkerCounters, execute, execute_frame, refuse, resume_get,
@@ -75,6 +76,8 @@ pub(super) struct Connection {
     socket: Socket,
     cache: Arc<Cache>,
     worker: usize,
+    /// What its listener says about it.
+    terms: Arc<Terms>,
     /// The beginning of a request.
     unfinished: Vec<u8>,
     /// Bytes the request in `unfinished` needs in all, as far as is known.
@@ -101,12 +104,18 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, cache: Arc<Cache>, worker: usize) -> Connection {
+    pub(super) fn new(
+        socket: Socket,
+        cache: Arc<Cache>,
+        worker: usize,
+        terms: Arc<Terms>,
+    ) -> Connection {
         Connection {
             heard: cache.clock.now(),
             socket,
             cache,
             worker,
+            terms,
             unfinished: Vec::new(),
             needed: 0,
             skip: 0,
@@ -256,7 +265,7 @@ impl Connection {
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
-        let Connection { cache, skip: to_skip, binary, paused, heard, .. } = self;
+        let Connection { cache, terms, skip: to_skip, binary, paused, heard, .. } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
         let now = cache.clock.now();
@@ -282,7 +291,7 @@ impl Connection {
             left -= 1;
             let mark = out.mark();
             let start = at;
-            let is_binary = || cache.settings.protocol.is_binary(rest[0]);
+            let is_binary = || terms.protocol.is_binary(rest[0]);
             let outcome = if let Some(paused) = paused.take() {
                 // The line was complete when the request began.
                 let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);

@@ -1,12 +1,14 @@
 //! Where clients connect: binding, and accepting within the limit of connections.
 
 use super::socket::Accepted;
+use super::terms::Terms;
 use super::worker::Workers;
 use crate::command::Cache;
+use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,8 +50,8 @@ impl BindError {
 /// Bound listeners.
 #[derive(Default)]
 pub struct Listeners {
-    tcp: Vec<std::net::TcpListener>,
-    unix: Vec<UnixListener>,
+    tcp: Vec<(std::net::TcpListener, Arc<Terms>)>,
+    unix: Vec<(UnixListener, Arc<Terms>)>,
 }
 
 /// Binds every address that `host` and `port` mean; `*` is any. Addresses in use are skipped as
@@ -103,28 +105,48 @@ fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpLi
 
 impl Listeners {
     /// Binds one TCP address of `-l`, or any with `*`.
-    pub fn add_tcp(&mut self, host: &str, port: u16, backlog: u32) -> io::Result<()> {
-        self.tcp.extend(bind_tcp(host, port, backlog)?);
+    pub fn add_tcp(
+        &mut self,
+        host: &str,
+        port: u16,
+        backlog: u32,
+        terms: &Arc<Terms>,
+    ) -> io::Result<()> {
+        let bound = bind_tcp(host, port, backlog)?;
+        self.tcp.extend(bound.into_iter().map(|listener| (listener, Arc::clone(terms))));
         Ok(())
     }
 
     /// Binds a unix socket with mode `mask`; a stale socket of that name is removed first.
-    pub fn add_unix(&mut self, path: &Path, mask: u32) -> Result<(), BindError> {
+    pub fn add_unix(
+        &mut self,
+        path: &Path,
+        mask: u32,
+        terms: &Arc<Terms>,
+    ) -> Result<(), BindError> {
         let what = format!("UNIX socket: {}", path.display());
         let failed = |error: io::Error| BindError::new(what.clone(), &error);
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             std::fs::remove_file(path).map_err(failed)?;
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mask)).map_err(failed)?;
+        // Not even for a moment may more connect than are meant to. There are no threads yet that
+        // could be making files of their own.
+        let others = umask(Mode::from_bits_truncate(!mask & 0o777));
+        let bound = UnixListener::bind(path);
+        umask(others);
+        let listener = bound.map_err(|error| match error.kind() {
+            // Without a number: the system was not even asked.
+            io::ErrorKind::InvalidInput => failed(nix::errno::Errno::ENAMETOOLONG.into()),
+            _ => failed(error),
+        })?;
         listener.set_nonblocking(true).map_err(failed)?;
-        self.unix.push(listener);
+        self.unix.push((listener, Arc::clone(terms)));
         Ok(())
     }
 
     /// The TCP addresses that were bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.tcp.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
     /// Writes the ports to `file` in the format that memcached's test tools read.
@@ -143,7 +165,7 @@ impl Listeners {
     /// Dropping the returned set ends it.
     pub fn accept(self, cache: &Arc<Cache>, workers: &Arc<Workers>) -> io::Result<JoinSet<()>> {
         let mut accepting = JoinSet::new();
-        for listener in self.tcp {
+        for (listener, terms) in self.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
             accepting.spawn(async move {
@@ -152,18 +174,18 @@ impl Listeners {
                         stream.set_nodelay(true)?;
                         stream.into_std()
                     });
-                    admit(accepted.map(Accepted::Tcp), &cache, &workers).await;
+                    admit(accepted.map(Accepted::Tcp), &terms, &cache, &workers).await;
                 }
             });
         }
-        for listener in self.unix {
+        for (listener, terms) in self.unix {
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
             accepting.spawn(async move {
                 loop {
                     let accepted =
                         listener.accept().await.and_then(|(stream, _)| stream.into_std());
-                    admit(accepted.map(Accepted::Unix), &cache, &workers).await;
+                    admit(accepted.map(Accepted::Unix), &terms, &cache, &workers).await;
                 }
             });
         }
@@ -197,7 +219,12 @@ async fn room(cache: &Cache) {
     connections.holding.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn admit(accepted: io::Result<Accepted>, cache: &Cache, workers: &Workers) {
+async fn admit(
+    accepted: io::Result<Accepted>,
+    terms: &Arc<Terms>,
+    cache: &Cache,
+    workers: &Workers,
+) {
     let accepted = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -222,5 +249,5 @@ async fn admit(accepted: io::Result<Accepted>, cache: &Cache, workers: &Workers)
     }
     connections.current.fetch_add(1, Ordering::Relaxed);
     connections.total.fetch_add(1, Ordering::Relaxed);
-    workers.hand_over(accepted);
+    workers.hand_over(accepted, terms);
 }

@@ -3,8 +3,10 @@
 mod connection;
 pub mod listener;
 mod socket;
+mod terms;
 mod trace;
 pub mod worker;
 
 pub use listener::{BindError, Listeners};
+pub use terms::{Tag, Terms, TlsMode};
 pub use worker::Workers;

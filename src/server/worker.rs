@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, End};
 use super::socket::Accepted;
+use super::terms::Terms;
 use crate::command::Cache;
 use std::io;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub enum Request {
 
 /// Threads, each with a runtime of its own; connections are dealt out in turn.
 pub struct Workers {
-    inboxes: Vec<mpsc::UnboundedSender<Accepted>>,
+    inboxes: Vec<mpsc::UnboundedSender<(Accepted, Arc<Terms>)>>,
     pulses: Arc<[AtomicU64]>,
     next: AtomicUsize,
 }
@@ -58,10 +59,10 @@ impl Workers {
         Ok((Workers { inboxes, pulses, next: AtomicUsize::new(0) }, Threads(threads)))
     }
 
-    pub(super) fn hand_over(&self, accepted: Accepted) {
+    pub(super) fn hand_over(&self, accepted: Accepted, terms: &Arc<Terms>) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         // A worker ends only with the daemon, and then the connection may end too.
-        let _ = self.inboxes[next].send(accepted);
+        let _ = self.inboxes[next].send((accepted, Arc::clone(terms)));
     }
 
     /// A number per worker that rises while the worker is not stuck.
@@ -82,7 +83,7 @@ impl Threads {
 
 async fn work(
     number: usize,
-    mut inbox: mpsc::UnboundedReceiver<Accepted>,
+    mut inbox: mpsc::UnboundedReceiver<(Accepted, Arc<Terms>)>,
     cache: &Arc<Cache>,
     pulse: &AtomicU64,
     requests: &mpsc::Sender<Request>,
@@ -96,10 +97,10 @@ async fn work(
                 continue;
             }
         };
-        let Some(accepted) = accepted else { return };
+        let Some((accepted, terms)) = accepted else { return };
         match accepted.register() {
             Ok(socket) => {
-                let connection = Connection::new(socket, Arc::clone(cache), number);
+                let connection = Connection::new(socket, Arc::clone(cache), number, terms);
                 let requests = requests.clone();
                 tokio::spawn(async move {
                     if let End::Shutdown { graceful } = connection.serve().await {

@@ -51,12 +51,12 @@ def run(binary, *args, env=None, timeout=10):
 class Server:
     """A running daemon."""
 
-    def __init__(self, binary, folder, *args, listen=("-l", "127.0.0.1", "-p", "-1")):
+    def __init__(self, binary, folder, *args, listen=("-l", "127.0.0.1", "-p", "-1"), path=None):
         self.binary, self.folder = binary, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port_file = folder / "port"
         self.port_file.unlink(missing_ok=True)
-        self.path = None  # of a unix socket
+        self.path = path  # of a unix socket to speak to
         self.log = folder / "stderr"
         user = ["-u", "root"] if os.geteuid() == 0 and "-u" not in args else []
         self.command = [str(binary), *own_files(binary), *user, *listen, *map(str, args)]

@@ -96,8 +96,9 @@ def test_a_unix_socket_has_the_mode_of_a(launch, tmp_path, mask, mode):
 
 def test_with_a_unix_socket_there_is_no_port(launch, tmp_path):
     port = free_port()
-    launch("-s", str(tmp_path / "socket"), listen=("-l", "127.0.0.1", "-p", str(port)))
+    server = launch("-s", str(tmp_path / "socket"), listen=("-l", "127.0.0.1", "-p", str(port)))
     assert refused(("127.0.0.1", port))
+    assert not server.port_file.exists()
 
 
 def test_a_socket_left_behind_is_replaced(launch, tmp_path):

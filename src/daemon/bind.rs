@@ -1,0 +1,103 @@
+//! Binding what clients and the peer connect to.
+
+use super::exit::Fatal;
+use crate::config::{Config, Listen, Place, Port};
+use crate::server::listener::{BindError, bind_tcp};
+use crate::server::{Listeners, Terms};
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The addresses of `-l` as they were written.
+pub(super) fn interfaces(config: &Config) -> String {
+    config.listen.iter().map(|listen| &*listen.text).collect::<Vec<_>>().join(",")
+}
+
+/// What holds for the clients of an address, or of all without one.
+fn terms(config: &Config, listen: Option<&Listen>) -> Arc<Terms> {
+    Arc::new(Terms {
+        protocol: listen.and_then(|listen| listen.protocol).unwrap_or(config.protocol),
+        tag: listen.and_then(|listen| listen.tag),
+        tls: listen.and_then(|listen| listen.tls),
+    })
+}
+
+fn fatal(what: String, error: &io::Error) -> Fatal {
+    Fatal::os(BindError::new(what, error).to_string())
+}
+
+/// Binds the addresses of clients, which may take the rights of root.
+pub(super) fn bind_addresses(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
+    let default = match config.tcp_port {
+        _ if config.unix_socket.is_some() => return Ok(()),
+        Port::Off => return Ok(()),
+        Port::Ephemeral => 0,
+        Port::Number(port) => port,
+    };
+    if config.listen.is_empty() {
+        let bound = listeners.add_tcp("*", default, config.backlog, &terms(config, None));
+        return bound.map_err(|error| fatal(format!("TCP port {default}"), &error));
+    }
+    let what = || format!("one of interface(s) {}", interfaces(config));
+    let mut missing = None;
+    for listen in &config.listen {
+        let Place::Inet { host, port } = &listen.place else { continue };
+        let port = port.unwrap_or(default);
+        match listeners.add_tcp(host, port, config.backlog, &terms(config, Some(listen))) {
+            Ok(()) => {}
+            Err(error) if host.contains(':') && is_unavailable(&error) => {
+                missing = Some((listen, error));
+            }
+            Err(error) => return Err(fatal(what(), &error)),
+        }
+    }
+    match missing {
+        Some((_, error)) if listeners.addresses().is_empty() => Err(fatal(what(), &error)),
+        Some((listen, error)) => {
+            log::warn!("event=address_skipped listen={} reason=\"{error}\"", listen.text);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a host without IPv6 says so: the usual `-l 127.0.0.1,::1` is to work there too.
+fn is_unavailable(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+    matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EAFNOSUPPORT))
+}
+
+/// Binds the Unix sockets. As memcached's, they belong to the user that the daemon runs as.
+pub(super) fn bind_unix(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
+    let mut bind = |path: &Path, listen| {
+        let bound = listeners.add_unix(path, config.unix_mask, &terms(config, listen));
+        bound.map_err(|error| Fatal::os(error.to_string()))
+    };
+    if let Some(path) = &config.unix_socket {
+        return bind(path, None);
+    }
+    for listen in &config.listen {
+        if let Place::Unix(path) = &listen.place {
+            bind(path, Some(listen))?;
+        }
+    }
+    Ok(())
+}
+
+/// Binds the addresses of the peer.
+pub(super) fn bind_peer(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+    let Some(replication) = &config.replication else {
+        return Ok(Vec::new());
+    };
+    let any = ["*".to_owned()];
+    let hosts = if replication.listen.is_empty() { &any[..] } else { &replication.listen };
+    let mut listeners = Vec::new();
+    for host in hosts {
+        let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
+            fatal(format!("{host} port {} for the peer", replication.port), &error)
+        })?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
+}
