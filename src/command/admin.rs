@@ -1,6 +1,9 @@
 //! Commands of administrators, that change how the daemon works.
 
 use super::Cache;
+use crate::clock::Move;
+use crate::protocol::parse_i64;
+use crate::protocol::text::Words;
 
 /// Least and most memory that `cache_memlimit` takes, in megabytes.
 const MEGABYTES: (u32, u32) = (8, 1_000_000_000);
@@ -17,4 +20,16 @@ pub(super) fn limit_memory(cache: &Cache, megabytes: u32) -> &'static str {
     cache.store.set_memory_limit(u64::from(megabytes) << 20);
     log::info!("event=memory_limit by=cache_memlimit megabytes={megabytes}");
     "OK"
+}
+
+/// `debugtime`: moves the clock, where the daemon was started so that it can be moved; else there is
+/// no such command.
+pub(super) fn debug_time(cache: &Cache, mut args: Words<'_>) -> &'static str {
+    let by = match args.next() {
+        Some(b"p") => Some(Move::Stop),
+        Some(b"r") => Some(Move::Run),
+        Some(seconds) => parse_i64(seconds).map(Move::By),
+        None => None,
+    };
+    if by.is_some_and(|by| cache.clock.turn(by)) { "OK" } else { "ERROR" }
 }

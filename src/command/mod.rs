@@ -53,7 +53,7 @@ impl Cache {
     pub fn new(store: Arc<Store>, settings: Settings, replication: Option<Arc<Status>>) -> Cache {
         Cache {
             store,
-            clock: Clock::start(),
+            clock: if settings.movable_clock { Clock::start_movable() } else { Clock::start() },
             verbosity: AtomicU8::new(settings.verbosity),
             workers: (0..settings.threads).map(|_| WorkerCounters::default()).collect(),
             connections: ConnectionCounters::default(),

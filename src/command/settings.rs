@@ -49,6 +49,8 @@ pub struct Settings {
     pub maxconns_fast: bool,
     /// `-o idle_timeout`, in seconds; 0 is never.
     pub idle_timeout: u32,
+    /// `-o relaxed_privileges`: clients may move the clock by `debugtime`.
+    pub movable_clock: bool,
     /// The flags of repcached were used: `stats` shows its two fields.
     pub repcached: bool,
 }

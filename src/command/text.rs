@@ -94,6 +94,7 @@ pub fn execute<'a>(
             stats::write(cache, now, args, out);
             return Outcome::Continue;
         }
+        Request::DebugTime(args) => admin::debug_time(cache, args),
         Request::Shutdown { graceful } if cache.settings.shutdown_command => {
             return Outcome::Shutdown { graceful };
         }

@@ -42,6 +42,12 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
         );
         warn(settings, &source, &text);
     }
+    if settings.relaxed_privileges.value {
+        let source = settings.relaxed_privileges.source.clone();
+        let text =
+            "-o relaxed_privileges: any client can move the clock by debugtime; it is for tests";
+        warn(settings, &source, text);
+    }
     let mut found = Vec::new();
     found.extend(item_size(settings));
     found.extend(listener_tls(settings));
@@ -229,6 +235,7 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         dump_enabled: settings.dump_enabled.value,
         maxconns_fast: settings.maxconns_fast.value,
         idle_timeout: settings.idle_timeout.value,
+        relaxed_privileges: settings.relaxed_privileges.value,
         replication,
         repcached_flags: settings.repcached_flags,
         log: Log {

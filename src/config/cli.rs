@@ -109,7 +109,7 @@ static SPECS: &[Spec] = &[
     spec(Flag::NoWatch, Some('W'), "disable-watch", None, "no effect: there is no watch"),
     spec(Flag::LargePages, Some('L'), "enable-largepages", None, "no effect: memory is taken as it is needed"),
     spec(Flag::NapiIds, Some('N'), "napi-ids", Some("num"), "no effect: connections are dealt out in turn"),
-    spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); others are checked and have no effect"),
+    spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); relaxed_privileges: obey debugtime;\nothers are checked and have no effect"),
     spec(Flag::Sasl, Some('S'), "enable-sasl", None, ""),
     spec(Flag::Tls, Some('Z'), "enable-ssl", None, ""),
     spec(Flag::AuthFile, Some('Y'), "auth-file", Some("file"), ""),

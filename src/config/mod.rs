@@ -83,6 +83,8 @@ pub struct Config {
     pub maxconns_fast: bool,
     /// Seconds after which an idle client is sent away; 0 is never.
     pub idle_timeout: u32,
+    /// Obey `debugtime`.
+    pub relaxed_privileges: bool,
     /// The other node; absent means that this node is alone.
     pub replication: Option<Replication>,
     /// `-x`, or `-X` with ports, was used.

@@ -80,6 +80,7 @@ pub(super) struct Settings {
     pub(super) maxconns_fast: Set<bool>,
     /// Seconds; 0 is never.
     pub(super) idle_timeout: Set<u32>,
+    pub(super) relaxed_privileges: Set<bool>,
     /// Checked, and then without effect.
     pub(super) lru: Set<Lru>,
     /// Checked, and then without effect.
@@ -136,6 +137,7 @@ impl Default for Settings {
             dump_enabled: Set::new(true),
             maxconns_fast: Set::new(true),
             idle_timeout: Set::new(0),
+            relaxed_privileges: Set::new(false),
             lru: Set::new(Lru::default()),
             napi_ids: Set::new(0),
             peer: Set::new(None),

@@ -72,6 +72,7 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("dump_enabled", &settings.dump_enabled);
     lines.plain("maxconns_fast", &settings.maxconns_fast);
     lines.plain("idle_timeout", &settings.idle_timeout);
+    lines.plain("relaxed_privileges", &settings.relaxed_privileges);
 }
 
 fn replication(settings: &Settings, lines: &mut Lines) {

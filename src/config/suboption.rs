@@ -42,6 +42,7 @@ const DEFAULT: &str = "it is the default";
 static SPECS: &[Spec] = &[
     spec(&["maxconns_fast", "no_maxconns_fast"], Value::Unused, ""),
     spec(&["idle_timeout"], Value::Needed("Missing numeric argument for idle_timeout", any), ""),
+    spec(&["relaxed_privileges"], Value::Unused, ""),
     spec(&["modern"], Value::Unused, DEFAULT),
     spec(&["no_modern"], Value::Unused, "but for no_maxconns_fast, which it implies"),
     spec(&["hashpower"], Value::Needed("Missing numeric argument for hashpower", hashpower), INDEX),
@@ -150,6 +151,7 @@ fn one(option: &str, settings: &mut Settings, source: &Source) -> Checked<()> {
 
 fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
     match name {
+        "relaxed_privileges" => settings.relaxed_privileges.put(true, source),
         "maxconns_fast" => settings.maxconns_fast.put(true, source),
         "no_maxconns_fast" | "no_modern" => settings.maxconns_fast.put(false, source),
         // Below 1 it is off, as in memcached.

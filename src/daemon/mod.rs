@@ -154,6 +154,7 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
         dump_enabled: config.dump_enabled,
         maxconns_fast: config.maxconns_fast,
         idle_timeout: config.idle_timeout,
+        movable_clock: config.relaxed_privileges,
         repcached: config.repcached_flags,
     };
     let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone()));

@@ -88,6 +88,8 @@ pub enum Request<'a> {
     Crawler(Words<'a>),
     /// `stats` with its arguments.
     Stats(Words<'a>),
+    /// `debugtime` with its arguments.
+    DebugTime(Words<'a>),
     /// `shutdown`; whether it is the graceful one.
     Shutdown {
         /// Drain before stopping.
@@ -303,12 +305,10 @@ impl<'a> Line<'_, 'a> {
             b"slabs" => self.slabs(),
             b"lru" => self.request(Request::Lru(Words(self.after_name))),
             // It is never silent: noreply is a word too many.
-            b"lru_crawler" => Parsed::Request {
-                request: Request::Crawler(Words(self.after_name)),
-                noreply: false,
-                length: self.length,
-                skip: 0,
-            },
+            b"lru_crawler" => self.outspoken(Request::Crawler(Words(self.after_name))),
+            b"debugtime" if !self.is_http() => {
+                self.outspoken(Request::DebugTime(Words(self.after_name)))
+            }
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
             b"shutdown" => match self.args.first() {
                 None => self.request(Request::Shutdown { graceful: false }),
@@ -316,12 +316,7 @@ impl<'a> Line<'_, 'a> {
                 Some(_) => self.refused("CLIENT_ERROR invalid shutdown mode"),
             },
             b"quit" => self.request(Request::Quit),
-            b"mn" => Parsed::Request {
-                request: Request::MetaNoop,
-                noreply: false,
-                length: self.length,
-                skip: 0,
-            },
+            b"mn" => self.outspoken(Request::MetaNoop),
             b"mg" | b"ms" | b"md" | b"ma" | b"me" => {
                 meta::parse(self.name, Words(self.after_name), self.length, self.block, fits)
             }
@@ -342,9 +337,18 @@ impl<'a> Line<'_, 'a> {
         Parsed::Refused { reply: BAD_FORMAT, noreply: false, length: self.length, skip: 0 }
     }
 
+    /// A browser or a forged cross-site request: its body must not be taken for commands.
+    fn is_http(&self) -> bool {
+        self.args.last().is_some_and(|word| word.starts_with(b"HTTP/"))
+    }
+
+    /// A request that is answered in any case.
+    fn outspoken(&self, request: Request<'a>) -> Parsed<'a> {
+        Parsed::Request { request, noreply: false, length: self.length, skip: 0 }
+    }
+
     fn unknown(&self) -> Parsed<'a> {
-        // A browser or a forged cross-site request: its body must not be taken for commands.
-        if self.args.last().is_some_and(|word| word.starts_with(b"HTTP/")) {
+        if self.is_http() {
             return Parsed::Hangup;
         }
         Parsed::Refused { reply: "ERROR", noreply: false, length: self.length, skip: 0 }
