@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`daemon`] | start-up order, privileges, signals, systemd, log |
 //! | [`config`] | command line, sysconfig and TOML: one checked configuration |
-//! | [`server`], [`replication::link`] | sockets: clients, and the peer |
+//! | [`server`], [`replication::link`], [`monitor`] | sockets: clients, the peer, and operators |
 //! | [`command`] | what each command means |
 //! | [`replication`] | the state machine of the link; no I/O |
 //! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod monitor;
 pub mod protocol;
 pub mod replication;
 pub mod server;

@@ -29,7 +29,7 @@ macro_rules! worker_counters {
 
         /// The sum over all workers, as plain numbers.
         #[derive(Clone, Copy, Debug, Default)]
-        pub(super) struct WorkerTotals {
+        pub struct WorkerTotals {
             $($(#[$doc])* pub $name: u64,)*
         }
 

@@ -13,7 +13,7 @@ mod text;
 mod tuning;
 
 pub use binary::execute_frame;
-pub use counters::{ConnectionCounters, Counter, WorkerCounters};
+pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
 pub use crawler::Dump;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
@@ -21,7 +21,6 @@ pub use text::{Outcome, execute, refuse, resume_get};
 use crate::clock::Clock;
 use crate::replication::Status;
 use crate::store::{Item, Store};
-use counters::WorkerTotals;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -68,7 +67,8 @@ impl Cache {
         if self.settings.cas { item.cas() } else { 0 }
     }
 
-    fn totals(&self) -> WorkerTotals {
+    /// What all workers counted since the start or the last `stats reset`.
+    pub fn totals(&self) -> WorkerTotals {
         let reset = *self.reset.lock().unwrap_or_else(PoisonError::into_inner);
         WorkerTotals::sum(self.workers.iter()).less(reset)
     }

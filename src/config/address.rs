@@ -120,6 +120,14 @@ pub(super) fn address(text: &str) -> Option<String> {
     }
 }
 
+/// An address with a port, of `[monitor]`.
+pub(super) fn endpoint(text: &str) -> Option<(String, u16)> {
+    match host_and_port(text.trim())? {
+        (host, Some(port)) => Some((host, fixed_port(port).ok()?)),
+        _ => None,
+    }
+}
+
 /// Takes brackets off and the port apart. The host is checked as far as that goes without asking
 /// a name server.
 fn host_and_port(text: &str) -> Option<(String, Option<&str>)> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
 use super::value::Complaint;
-use super::{Config, Listen, Log, Peer, Place, Port, Replication, Sources};
+use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources};
 
 const USAGE: u8 = 64;
 const OS_ERROR: u8 = 71;
@@ -196,6 +196,7 @@ fn same(one: &str, other: &str) -> bool {
 /// The configuration from settings that [`check`] found nothing wrong with.
 pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
     let port = settings.peer_port();
+    let monitor = monitor(&settings);
     let replication = settings.peer.value.map(|(host, _)| Replication {
         peer: Peer { host, port },
         port: settings.replication_port.value,
@@ -237,6 +238,7 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         idle_timeout: settings.idle_timeout.value,
         relaxed_privileges: settings.relaxed_privileges.value,
         replication,
+        monitor,
         repcached_flags: settings.repcached_flags,
         log: Log {
             target: settings.log_target.value,
@@ -247,4 +249,13 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         no_effect: settings.no_effect,
         sources,
     }
+}
+
+/// The endpoint; unless told otherwise, the peer's is taken to be on the same port.
+fn monitor(settings: &Settings) -> Option<Monitor> {
+    let listen = settings.monitor_listen.value.clone();
+    let (_, port) = *listen.first()?;
+    let host = settings.peer.value.as_ref().map(|(host, _)| host.clone());
+    let peer = settings.monitor_peer.value.clone().or_else(|| Some((host?, port)));
+    Some(Monitor { listen, peer })
 }

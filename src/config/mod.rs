@@ -87,6 +87,8 @@ pub struct Config {
     pub relaxed_privileges: bool,
     /// The other node; absent means that this node is alone.
     pub replication: Option<Replication>,
+    /// The endpoint for operators; absent means that there is none.
+    pub monitor: Option<Monitor>,
     /// `-x`, or `-X` with ports, was used.
     pub repcached_flags: bool,
     /// Where the log goes and how much of it.
@@ -170,6 +172,15 @@ pub struct Replication {
     pub max_clock_skew: Duration,
     /// How long a stop waits for the peer to take what it lacks.
     pub drain_timeout: Duration,
+}
+
+/// The endpoint for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// Hosts and ports listened on, at least one.
+    pub listen: Vec<(String, u16)>,
+    /// Host and port of the other node's endpoint, if there is another node.
+    pub peer: Option<(String, u16)>,
 }
 
 /// Where the other node is reached.

@@ -97,6 +97,9 @@ pub(super) struct Settings {
     pub(super) window: Set<u64>,
     pub(super) max_clock_skew: Set<Duration>,
     pub(super) drain_timeout: Set<Duration>,
+    /// Hosts and ports.
+    pub(super) monitor_listen: Set<Vec<(String, u16)>>,
+    pub(super) monitor_peer: Set<Option<(String, u16)>>,
     pub(super) log_target: Set<LogTarget>,
     pub(super) log_facility: Set<Facility>,
     pub(super) log_level: Set<log::LevelFilter>,
@@ -150,6 +153,8 @@ impl Default for Settings {
             window: Set::new(4 << 20),
             max_clock_skew: Set::new(Duration::from_secs(60)),
             drain_timeout: Set::new(Duration::from_secs(5)),
+            monitor_listen: Set::new(Vec::new()),
+            monitor_peer: Set::new(None),
             log_target: Set::new(LogTarget::Auto),
             log_facility: Set::new(Facility::Daemon),
             log_level: Set::new(log::LevelFilter::Info),

@@ -12,6 +12,7 @@ pub(super) fn show(settings: &Settings) -> String {
     let mut lines = Lines::default();
     memcached(settings, &mut lines);
     replication(settings, &mut lines);
+    monitor(settings, &mut lines);
     lines.add("log.target", name_of(&TARGETS, settings.log_target.value), &settings.log_target);
     let facility = name_of(&FACILITIES, settings.log_facility.value);
     lines.add("log.facility", facility, &settings.log_facility);
@@ -96,6 +97,20 @@ fn replication(settings: &Settings, lines: &mut Lines) {
     let (skew, drain) = (&settings.max_clock_skew, &settings.drain_timeout);
     lines.add("replication.max_clock_skew", skew.value.as_secs_f64(), skew);
     lines.add("replication.drain_timeout", drain.value.as_secs_f64(), drain);
+}
+
+fn monitor(settings: &Settings, lines: &mut Lines) {
+    let endpoint = |(host, port): &(String, u16)| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    let listen = match &settings.monitor_listen.value[..] {
+        [] => String::from("none"),
+        list => list.iter().map(endpoint).collect::<Vec<_>>().join(","),
+    };
+    lines.add("monitor.listen", listen, &settings.monitor_listen);
+    let peer = settings.monitor_peer.value.as_ref().map_or(String::from("auto"), endpoint);
+    lines.add("monitor.peer", peer, &settings.monitor_peer);
 }
 
 fn port(port: Port) -> String {

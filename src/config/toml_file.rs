@@ -11,7 +11,7 @@ use super::settings::{Settings, Source};
 use super::value::{self, FACILITIES, LEVELS, NODES, TARGETS};
 
 /// Sections and their keys, for looking up and for advice.
-const SECTIONS: [(&str, &[&str]); 2] = [
+const SECTIONS: [(&str, &[&str]); 3] = [
     (
         "replication",
         &[
@@ -26,6 +26,7 @@ const SECTIONS: [(&str, &[&str]); 2] = [
             "drain_timeout",
         ],
     ),
+    ("monitor", &["listen", "peer"]),
     ("log", &["target", "facility", "level"]),
 ];
 
@@ -113,6 +114,12 @@ fn set(
         ("replication", "drain_timeout") => {
             settings.drain_timeout.put(seconds(value, 0.0, 3600.0)?, source);
         }
+        ("monitor", "listen") => settings.monitor_listen.put(endpoints(value)?, source),
+        ("monitor", "peer") => {
+            let peer = string(value)?;
+            let peer = address::endpoint(peer).ok_or_else(|| wrong(value, ENDPOINT))?;
+            settings.monitor_peer.put(Some(peer), source);
+        }
         ("log", "target") => settings.log_target.put(named(&TARGETS, value)?, source),
         ("log", "facility") => settings.log_facility.put(named(&FACILITIES, value)?, source),
         ("log", "level") => settings.log_level.put(named(&LEVELS, value)?, source),
@@ -165,6 +172,21 @@ fn seconds(value: &DeValue<'_>, least: f64, most: f64) -> Result<Duration, Strin
     match number.filter(|number: &f64| (least..=most).contains(number)) {
         Some(number) => Ok(Duration::from_secs_f64(number)),
         None => Err(wrong(value, &format!("write seconds, from {least} to {most}"))),
+    }
+}
+
+/// What an address with a port looks like.
+const ENDPOINT: &str = "write HOST:PORT or [IPV6]:PORT";
+
+/// One address with a port, or a list of them.
+fn endpoints(value: &DeValue<'_>) -> Result<Vec<(String, u16)>, String> {
+    let one = |value: &DeValue<'_>| {
+        let endpoint = value.as_str().and_then(address::endpoint);
+        endpoint.ok_or_else(|| wrong(value, ENDPOINT))
+    };
+    match value.as_array() {
+        Some(list) => list.iter().map(|value| one(value.get_ref())).collect(),
+        None => Ok(vec![one(value)?]),
     }
 }
 

@@ -101,3 +101,16 @@ pub(super) fn bind_peer(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
     }
     Ok(listeners)
 }
+
+/// Binds the addresses of the endpoint for operators.
+pub(super) fn bind_monitor(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+    let endpoints = config.monitor.as_ref().map_or(&[][..], |monitor| &monitor.listen);
+    let mut listeners = Vec::new();
+    for (host, port) in endpoints {
+        let bound = bind_tcp(host, *port, config.backlog);
+        listeners.extend(
+            bound.map_err(|error| fatal(format!("{host} port {port} for monitoring"), &error))?,
+        );
+    }
+    Ok(listeners)
+}

@@ -32,6 +32,8 @@ struct Ready {
     cache: Arc<Cache>,
     listeners: Listeners,
     link: Option<(Link, Vec<std::net::TcpListener>)>,
+    /// For operators; empty when there is no endpoint for them.
+    monitors: Vec<std::net::TcpListener>,
     detached: Option<detach::Detached>,
 }
 
@@ -86,6 +88,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     let mut listeners = Listeners::default();
     bind::bind_addresses(&config, &mut listeners)?;
     let peers = bind::bind_peer(&config)?;
+    let monitors = bind::bind_monitor(&config)?;
     privileges::drop_to(user.as_ref(), config.coredumps)?;
     bind::bind_unix(&config, &mut listeners)?;
     if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE)
@@ -109,7 +112,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     }
     let (cache, link) = build(&config);
     let link = link.map(|link| (link, peers));
-    Ok(Ready { config, cache, listeners, link, detached })
+    Ok(Ready { config, cache, listeners, link, monitors, detached })
 }
 
 fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {

@@ -58,6 +58,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("shutdown_command", old.shutdown_command != new.shutdown_command),
         ("dump_enabled", old.dump_enabled != new.dump_enabled),
         ("relaxed_privileges", old.relaxed_privileges != new.relaxed_privileges),
+        ("monitor", old.monitor != new.monitor),
         ("replication", old.replication != new.replication),
         ("log.target", old.log.target != new.log.target || old.log.facility != new.log.facility),
         // The limit that the system granted at the start may be below what was asked for.

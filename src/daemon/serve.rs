@@ -4,6 +4,7 @@ use super::exit::Fatal;
 use super::{Ready, notify, pid_file, reload};
 use crate::command::Cache;
 use crate::config::Config;
+use crate::monitor::{Monitor, PeerAddress};
 use crate::server::worker::Request;
 use crate::server::{Workers, worker};
 use std::io;
@@ -32,7 +33,7 @@ pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
 }
 
 async fn run(ready: Ready) -> io::Result<()> {
-    let Ready { mut config, cache, listeners, link, detached } = ready;
+    let Ready { mut config, cache, listeners, link, monitors, detached } = ready;
     let mut signals = Signals::new()?;
     let (requests, mut asked) = mpsc::channel(1);
     let (workers, threads) = Workers::start(&cache, &requests)?;
@@ -40,6 +41,14 @@ async fn run(ready: Ready) -> io::Result<()> {
     let addresses = listeners.addresses();
     let mut accepting = listeners.accept(&cache, &workers)?;
     let (stop, stopping) = watch::channel(false);
+    let peer = config.monitor.as_ref().and_then(|monitor| monitor.peer.clone());
+    let peer = peer.map(|(host, port)| PeerAddress { host, port });
+    // Until the very end: those who ask are to hear that it stops.
+    let (leave, leaving) = watch::channel(false);
+    let monitoring = match monitors.is_empty() {
+        true => None,
+        false => Some(Monitor::new(&cache, peer, leaving).serve(monitors)?),
+    };
     let link = match link {
         Some((link, listeners)) => {
             let listeners = listeners
@@ -87,6 +96,7 @@ async fn run(ready: Ready) -> io::Result<()> {
     };
 
     notify::stopping();
+    let _ = leave.send(true);
     log::info!("event=stopping reason={reason}");
     accepting.shutdown().await;
     drop(workers);
@@ -100,6 +110,7 @@ async fn run(ready: Ready) -> io::Result<()> {
     if let (Some(path), Some(())) = (&config.pid_file, detached) {
         pid_file::remove(path);
     }
+    drop(monitoring);
     log::info!("event=stopped");
     Ok(())
 }
