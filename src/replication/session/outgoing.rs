@@ -1,0 +1,195 @@
+//! What this node has to say, put into frames.
+
+use super::{BATCH, SILENCE_MAX, Sending, Session, SessionError};
+use crate::replication::frame::{self, Kind};
+use crate::replication::memory::InFlight;
+use crate::store::{Change, Flush, LiveStep, Now, SHARDS, Version, Walk};
+use bytes::BufMut;
+
+/// Output that is made before the socket is given it.
+const OUTPUT: usize = 128 * 1024;
+/// Milliseconds between heartbeats.
+const PING_EVERY: u64 = 1_000;
+
+impl Session {
+    /// Appends what is to be sent now.
+    pub fn produce(&mut self, out: &mut Vec<u8>, now: Now) -> Result<(), SessionError> {
+        let silence = now.0.saturating_sub(self.last_heard.0);
+        if silence > SILENCE_MAX {
+            return Err(SessionError::Silence(silence));
+        }
+        if out.len() >= OUTPUT {
+            return Ok(());
+        }
+        self.produce_signs_of_life(out, now);
+        while self.answered && out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
+            if let Some(floor) = self.doubt.take() {
+                frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
+            }
+            if !self.produce_batch(out, now) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn produce_signs_of_life(&mut self, out: &mut Vec<u8>, now: Now) {
+        if std::mem::take(&mut self.ack_due) {
+            let batch = self.memory.applied_batch;
+            frame::write(out, Kind::Ack, |out| out.put_u64_le(batch));
+        }
+        if let Some(asked) = self.pong_due.take() {
+            self.answered = true;
+            frame::write(out, Kind::Pong, |out| {
+                out.put_u64_le(asked);
+                out.put_u64_le(now.0);
+            });
+        }
+        if now.0 >= self.last_ping.0 + PING_EVERY {
+            self.last_ping = now;
+            frame::write(out, Kind::Ping, |out| out.put_u64_le(now.0));
+        }
+    }
+
+    /// Appends one batch, if there is anything to send; false if there is not.
+    fn produce_batch(&mut self, out: &mut Vec<u8>, now: Now) -> bool {
+        let start = frame::begin(out, Kind::Batch);
+        out.put_u64_le(self.memory.sent_batch + 1);
+        let empty = out.len();
+        let mut batch = Batch { start, out, ops: 0, reached: Vec::new() };
+        self.add_flush(&mut batch);
+        let live = self.add_live(&mut batch);
+        let walked = self.add_walk(&mut batch);
+        let Batch { ops, reached, .. } = batch;
+        if out.len() == empty && reached.is_empty() {
+            out.truncate(start);
+        } else {
+            frame::finish(out, start);
+            self.sent += ops;
+            self.memory.send(InFlight {
+                batch: self.memory.sent_batch + 1,
+                bytes: (out.len() - start) as u64,
+                ops,
+                sent_at: now,
+                reached,
+            });
+        }
+        if !self.said_caught_up && self.shards_to_walk() == 0 {
+            self.said_caught_up = true;
+            frame::write(out, Kind::CaughtUp, |_| {});
+        }
+        live || walked
+    }
+
+    fn add_flush(&mut self, batch: &mut Batch<'_>) {
+        let flush = self.store.flush_state();
+        if self.flush_sent != Some(flush) {
+            self.flush_sent = Some(flush);
+            if flush != Flush::default() {
+                batch.add(&Change::Flush(flush));
+            }
+        }
+    }
+
+    /// Adds what was just written; true if anything was waiting.
+    fn add_live(&mut self, batch: &mut Batch<'_>) -> bool {
+        self.dirty |= self.store.take_dirty();
+        let any = self.dirty != 0;
+        while self.dirty != 0 && batch.room() > 0 {
+            let shard = self.dirty.trailing_zeros() as usize;
+            match self.store.live_changes(shard, batch.room(), |change| batch.add(&change)) {
+                LiveStep::Sent(version) => {
+                    let sending = &mut self.shards[shard];
+                    sending.sent = version;
+                    if sending.walk.is_none() {
+                        batch.reached.push((shard, version));
+                    }
+                }
+                LiveStep::Empty => self.dirty &= !(1 << shard),
+                LiveStep::Overrun => {
+                    self.dirty &= !(1 << shard);
+                    if self.walk_again(shard) {
+                        batch.reached.clear();
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    /// The live stream of a shard is incomplete: what it lost, a walk finds; but for deletes that
+    /// were forgotten before they were sent, and then all is in doubt that is older (true).
+    fn walk_again(&mut self, shard: usize) -> bool {
+        self.said_caught_up = false;
+        let forgotten = self.store.forgotten_deletes();
+        let doubt = self.store.doubt().filter(|_| forgotten > self.forgotten);
+        let shards = if let Some(floor) = doubt {
+            self.doubt = Some(floor);
+            self.forgotten = forgotten;
+            self.store.forget_acknowledgements();
+            // Batches that are under way were for what has just been put in doubt.
+            self.memory.forget_reached();
+            0..SHARDS
+        } else {
+            shard..shard + 1
+        };
+        for shard in shards {
+            let since = self.store.acknowledged(shard);
+            let sent = self.store.open_stream(shard);
+            self.shards[shard] = Sending { sent, walk: Some(Walk::since(since)) };
+        }
+        doubt.is_some()
+    }
+
+    /// Adds a step of what the peer missed; true if there is more.
+    fn add_walk(&mut self, batch: &mut Batch<'_>) -> bool {
+        if self.doubt.is_some() {
+            // The doubt goes first: what is walked comes after it.
+            return true;
+        }
+        let Some(shard) = (0..SHARDS)
+            .map(|offset| (self.next_walk + offset) % SHARDS)
+            .find(|&shard| self.shards[shard].walk.is_some())
+        else {
+            return false;
+        };
+        self.next_walk = shard;
+        let sending = &mut self.shards[shard];
+        while let (Some(walk), true) = (&mut sending.walk, batch.room() > 0) {
+            if self.store.walk(shard, walk, batch.room(), |change| batch.add(&change)) {
+                sending.walk = None;
+                batch.reached.push((shard, sending.sent));
+            }
+        }
+        true
+    }
+
+    /// Milliseconds from `now` until something is to be said even if nothing happens.
+    pub fn patience(&self, now: Now) -> u64 {
+        if self.dropping.is_some() {
+            return 0;
+        }
+        (self.last_ping.0 + PING_EVERY).saturating_sub(now.0)
+    }
+}
+
+/// A batch while it is filled.
+struct Batch<'o> {
+    /// Where in the output it begins.
+    start: usize,
+    out: &'o mut Vec<u8>,
+    ops: u64,
+    reached: Vec<(usize, Version)>,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, change: &Change<'_>) {
+        self.ops += 1;
+        frame::write_change(self.out, change);
+    }
+
+    /// Bytes that still go in before the batch is as large as batches are.
+    fn room(&self) -> usize {
+        BATCH.saturating_sub(self.out.len() - self.start)
+    }
+}
