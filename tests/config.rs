@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -359,4 +360,21 @@ fn the_manual_has_every_key_of_the_toml_and_no_other() {
     }
     assert!(shown.len() >= 12, "{shown:?}");
     assert_eq!(shown, explained);
+}
+
+#[test]
+fn a_secret_is_read_at_the_start_and_not_again_on_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    fs::write(&file, "correct horse battery staple\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let config = run(&["-x", "192.0.2.2", "--secret-file", file.to_str().unwrap()]);
+    assert!(config.secret.is_some());
+    fs::remove_file(&file).unwrap();
+    assert!(config.reload().is_ok());
+    fs::write(&file, "short").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let (message, code) = exit(&["-x", "192.0.2.2", "--secret-file", file.to_str().unwrap()]);
+    assert!(message.contains("holds 5 bytes, fewer than 16"), "{message}");
+    assert_eq!(code, 78);
 }

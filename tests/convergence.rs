@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use paircached::replication::Memory;
 use paircached::replication::hello::Hello;
 use paircached::replication::session::Session;
-use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk};
+use paircached::store::{Change, Mark, Node, Now, SHARDS, Settings, Store, Version, Walk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ struct Simulated {
     settings: Settings,
     node: Node,
     incarnation: u64,
+    /// Oldest and newest version of the protocol that its program speaks.
+    protocol: (u8, u8),
     memory: Memory,
     session: Option<Session>,
     /// Bytes on their way to this node.
@@ -35,6 +37,7 @@ impl Simulated {
             settings: settings.clone(),
             node,
             incarnation: if node == Node::A { 10 } else { 20 },
+            protocol: Hello::protocol(),
             memory: Memory::default(),
             session: None,
             input: BytesMut::new(),
@@ -43,7 +46,7 @@ impl Simulated {
 
     fn hello(&self, now: Now) -> Hello {
         Hello {
-            protocol: Hello::protocol(),
+            protocol: self.protocol,
             node: self.node,
             node_fixed: true,
             incarnation: self.incarnation,
@@ -57,9 +60,10 @@ impl Simulated {
     }
 
     fn start(&mut self, peer: &Hello, now: Now) {
+        let ours = self.hello(now);
         let memory = std::mem::take(&mut self.memory);
         let store = Arc::clone(&self.store);
-        self.session = Some(Session::start(store, memory, self.incarnation, peer, WINDOW, now));
+        self.session = Some(Session::start(store, memory, &ours, peer, now));
     }
 
     fn cut(&mut self) {
@@ -70,8 +74,8 @@ impl Simulated {
     }
 
     fn restart(&mut self) {
-        let incarnation = self.incarnation + 1;
-        *self = Simulated { incarnation, ..Simulated::new(self.node, &self.settings) };
+        let (incarnation, protocol) = (self.incarnation + 1, self.protocol);
+        *self = Simulated { incarnation, protocol, ..Simulated::new(self.node, &self.settings) };
     }
 
     /// Everything it holds.
@@ -318,6 +322,32 @@ proptest! {
         pair.settle();
         pair.both_hold_the_same();
     }
+}
+
+#[test]
+fn a_node_of_the_older_protocol_gets_along_and_has_a_miss_where_a_mark_would_be_lost() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    pair.nodes[1].protocol = (1, 1);
+    let store = Arc::clone(&pair.nodes[0].store);
+    for (key, stale) in [(b"k1", true), (b"k2", false)] {
+        let mark = Mark { stale, ..Mark::default() };
+        let mut entry = store.entry_with_room(key, 5, pair.now).unwrap();
+        entry.put_marked(0, 0, &[b"value"], mark);
+    }
+    pair.settle();
+    assert_eq!(pair.nodes[1].contents().keys().collect::<Vec<_>>(), [b"k2"]);
+    // What it had before the mark is gone too.
+    let mark = Mark { stale: true, ..Mark::default() };
+    store.entry_with_room(b"k2", 5, pair.now).unwrap().put_marked(0, 0, &[b"value"], mark);
+    pair.settle();
+    assert_eq!(pair.nodes[1].contents().len(), 0);
+    assert_eq!(pair.nodes[0].contents().len(), 2);
+    // Once it is upgraded, that is restarted, it is given everything.
+    pair.cut();
+    pair.nodes[1].protocol = Hello::protocol();
+    pair.nodes[1].restart();
+    pair.settle();
+    pair.both_hold_the_same();
 }
 
 #[test]

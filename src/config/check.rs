@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::settings::{Settings, Source};
 use super::value::Complaint;
 use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources};
+use crate::replication::secret::Secret;
 
 const USAGE: u8 = 64;
 const OS_ERROR: u8 = 71;
@@ -84,6 +85,7 @@ fn later<'a>(first: &'a Source, second: &'a Source) -> &'a Source {
         Source::Default => 0,
         Source::File(..) => 1,
         Source::CommandLine => 2,
+        Source::Credential => 0,
     };
     if rank(second) > rank(first) { second } else { first }
 }
@@ -194,7 +196,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// The configuration from settings that [`check`] found nothing wrong with.
-pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
+pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Sources) -> Config {
     let port = settings.peer_port();
     let monitor = monitor(&settings);
     let replication = settings.peer.value.map(|(host, _)| Replication {
@@ -203,6 +205,7 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         listen: settings.replication_listen.value,
         node: settings.node.value,
         cluster: settings.cluster.value,
+        secret_file: settings.secret_file.value,
         tombstone_memory: settings.tombstone_memory.value,
         window: settings.window.value,
         max_clock_skew: settings.max_clock_skew.value,
@@ -239,6 +242,7 @@ pub(super) fn finish(settings: Settings, sources: Sources) -> Config {
         relaxed_privileges: settings.relaxed_privileges.value,
         replication,
         monitor,
+        secret,
         repcached_flags: settings.repcached_flags,
         log: Log {
             target: settings.log_target.value,

@@ -11,7 +11,7 @@ use super::cli::{self, Flag, Words};
 use super::settings::{self, Settings, Source};
 use super::sysconfig::{self, Assignment};
 use super::value::Complaint;
-use super::{Action, Config, Exit, SourceFile, Sources, check, show, toml_file};
+use super::{Action, Config, Exit, SourceFile, Sources, check, secret_file, show, toml_file};
 
 const SYSCONFIG: &str = "/etc/sysconfig/memcached";
 const TOML: &str = "/etc/paircached/paircached.toml";
@@ -27,19 +27,20 @@ const FAULTY: u8 = 78;
 pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
     let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let argv: Vec<OsString> = args.into_iter().collect();
-    load_from(&argv, &directory)
+    load_from(&argv, &directory, true)
 }
 
 /// Reads everything again.
 pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
-    match load_from(&sources.argv, &sources.directory)? {
+    match load_from(&sources.argv, &sources.directory, false)? {
         Action::Run(config) => Ok(config),
         // Not reachable: the same words ran the daemon.
         Action::Print(text) => Err(Exit { stdout: text, stderr: String::new(), code: 0 }),
     }
 }
 
-fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
+/// At the first time the secret is read too: later the rights for it may be gone.
+fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action, Exit> {
     let program = argv.first().map_or("paircached".into(), |word| word.to_string_lossy());
     let words = argv.get(1..).unwrap_or_default();
     let words = cli::parse(&program, words).map_err(|complaint| command_line(&complaint))?;
@@ -67,7 +68,17 @@ fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
     if let Some((_, complaint)) = settings.apply_words(&words, &Source::CommandLine).first() {
         return Err(command_line(complaint));
     }
-    for (source, complaint) in check::check(&mut settings) {
+    secret_file::locate(&mut settings, directory);
+    let mut found = check::check(&mut settings);
+    let secret = if first && settings.peer.value.is_some() {
+        secret_file::read(&settings).unwrap_or_else(|complaint| {
+            found.push(complaint);
+            None
+        })
+    } else {
+        None
+    };
+    for (source, complaint) in found {
         match source {
             Source::File(path, line) => faults.push(fault(&path, line, &complaint.line())),
             // A file may also be what makes it wrong, so its faults come first.
@@ -82,7 +93,7 @@ fn load_from(argv: &[OsString], directory: &Path) -> Result<Action, Exit> {
     if words.has(Flag::CheckConfig) {
         return Ok(Action::Print(show::show(&settings)));
     }
-    Ok(Action::Run(Box::new(check::finish(settings, sources))))
+    Ok(Action::Run(Box::new(check::finish(settings, secret, sources))))
 }
 
 fn information(words: &Words) -> Option<String> {

@@ -11,6 +11,7 @@ mod address;
 mod check;
 mod cli;
 mod load;
+mod secret_file;
 mod settings;
 mod show;
 mod suboption;
@@ -19,6 +20,7 @@ mod toml_file;
 mod value;
 
 pub use crate::protocol::Protocol;
+use crate::replication::secret::Secret;
 pub use crate::server::{Tag, TlsMode};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,6 +91,8 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// The endpoint for operators; absent means that there is none.
     pub monitor: Option<Monitor>,
+    /// The secret of the pair, read at the start; a reload may have no right to.
+    pub secret: Option<Secret>,
     /// `-x`, or `-X` with ports, was used.
     pub repcached_flags: bool,
     /// Where the log goes and how much of it.
@@ -164,6 +168,8 @@ pub struct Replication {
     pub node: NodeName,
     /// Name that both nodes must share.
     pub cluster: String,
+    /// File of the secret that both nodes must know.
+    pub secret_file: Option<PathBuf>,
     /// Bound of remembered deletes, in bytes.
     pub tombstone_memory: u64,
     /// Bound of what is sent and not yet acknowledged, in bytes.

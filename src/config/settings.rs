@@ -19,6 +19,8 @@ pub(super) enum Source {
     /// Name of the file as given, and the line.
     File(Rc<str>, usize),
     CommandLine,
+    /// A credential of systemd's.
+    Credential,
 }
 
 impl fmt::Display for Source {
@@ -27,6 +29,7 @@ impl fmt::Display for Source {
             Source::Default => f.write_str("default"),
             Source::File(path, line) => write!(f, "{path}:{line}"),
             Source::CommandLine => f.write_str("command line"),
+            Source::Credential => f.write_str("credential"),
         }
     }
 }
@@ -93,6 +96,7 @@ pub(super) struct Settings {
     pub(super) replication_listen: Set<Vec<String>>,
     pub(super) node: Set<NodeName>,
     pub(super) cluster: Set<String>,
+    pub(super) secret_file: Set<Option<PathBuf>>,
     pub(super) tombstone_memory: Set<u64>,
     pub(super) window: Set<u64>,
     pub(super) max_clock_skew: Set<Duration>,
@@ -149,6 +153,7 @@ impl Default for Settings {
             replication_listen: Set::new(Vec::new()),
             node: Set::new(NodeName::Auto),
             cluster: Set::new(String::from("default")),
+            secret_file: Set::new(None),
             tombstone_memory: Set::new(16 << 20),
             window: Set::new(4 << 20),
             max_clock_skew: Set::new(Duration::from_secs(60)),
@@ -200,6 +205,7 @@ impl Settings {
     pub(super) fn apply(&mut self, flag: Flag, word: &OsStr, source: &Source) -> Checked<()> {
         match flag {
             Flag::UnixSocket => self.unix_socket.put(Some(path(flag, word)?), source),
+            Flag::SecretFile => self.secret_file.put(Some(path(flag, word)?), source),
             Flag::PidFile => self.pid_file.put(Some(path(flag, word)?), source),
             Flag::Shutdown => self.shutdown_command.put(true, source),
             Flag::Daemon => self.detach.put(true, source),

@@ -91,6 +91,7 @@ fn replication(settings: &Settings, lines: &mut Lines) {
     lines.add("replication.listen", addresses, &settings.replication_listen);
     lines.add("replication.node", name_of(&NODES, settings.node.value), &settings.node);
     lines.plain("replication.cluster", &settings.cluster);
+    lines.add("replication.secret_file", path(&settings.secret_file.value), &settings.secret_file);
     let tombstones = &settings.tombstone_memory;
     lines.add("replication.tombstone_memory", size(tombstones.value), tombstones);
     lines.add("replication.window", size(settings.window.value), &settings.window);

@@ -1,5 +1,6 @@
 //! `/etc/paircached/paircached.toml`: what memcached has no name for.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ const SECTIONS: [(&str, &[&str]); 3] = [
             "listen",
             "node",
             "cluster",
+            "secret_file",
             "tombstone_memory",
             "window",
             "max_clock_skew",
@@ -105,6 +107,13 @@ fn set(
                 return Err(wrong(value, "write 1 to 64 letters, digits or signs, no spaces"));
             }
             settings.cluster.put(String::from(cluster), source);
+        }
+        ("replication", "secret_file") => {
+            let path = string(value)?;
+            if path.is_empty() {
+                return Err(wrong(value, "write the name of a file"));
+            }
+            settings.secret_file.put(Some(PathBuf::from(path)), source);
         }
         ("replication", "tombstone_memory") => settings.tombstone_memory.put(size(value)?, source),
         ("replication", "window") => settings.window.put(size(value)?, source),

@@ -172,16 +172,20 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
                 NodeName::B => Some(Node::B),
             },
             cluster: replication.cluster.clone(),
+            secret: config.secret.clone(),
             window: replication.window,
             max_clock_skew: replication.max_clock_skew,
             drain_timeout: replication.drain_timeout,
         };
-        log::warn!(
-            "event=replication_unprotected port={} \
-             risk=\"whoever reaches this port can read and change everything\" \
-             remedy=\"let only the peer reach it: a firewall rule, or a network of its own\"",
-            replication.port
-        );
+        status.figures().sealed = config.secret.is_some();
+        if config.secret.is_none() {
+            log::warn!(
+                "event=replication_unprotected port={} \
+                 risk=\"whoever reaches this port can read and change everything\" \
+                 remedy=\"set secret_file on both nodes, or let only the peer reach the port\"",
+                replication.port
+            );
+        }
         Link::new(settings, store, status, cache.clock)
     });
     (cache, link)

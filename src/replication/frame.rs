@@ -10,9 +10,11 @@
 //! | pong | the clock of the ping (8), the replier's clock (8) |
 //! | doubt | version (8) up to which deletes were forgotten |
 //! | caught up | nothing |
+//! | proof | see [`super::secret`] |
 //!
 //! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then
-//! key and value. Lengths are checked against what is there before anything is read, so that no
+//! key and value. Marked sets came with [`MARKS`]: to an older peer such an item goes as a delete
+//! of the same version, so that it has a miss there and not a value whose mark is lost. Lengths are checked against what is there before anything is read, so that no
 //! input can make the decoder reach too far.
 
 use crate::protocol::KEY_MAX;
@@ -22,6 +24,9 @@ use thiserror::Error;
 
 /// Bytes before the payload: length (4, of the payload) and kind (1).
 pub const HEADER: usize = 5;
+
+/// The version of the protocol that first knew marked sets.
+pub const MARKS: u8 = 2;
 
 const SET: u8 = 1;
 const DELETE: u8 = 2;
@@ -48,6 +53,7 @@ pub enum Kind {
     Pong = 6,
     Doubt = 7,
     CaughtUp = 8,
+    Proof = 9,
 }
 
 /// Bytes that are not what a peer sends.
@@ -89,6 +95,7 @@ impl TryFrom<u8> for Kind {
             6 => Kind::Pong,
             7 => Kind::Doubt,
             8 => Kind::CaughtUp,
+            9 => Kind::Proof,
             other => return Err(FrameError::UnknownKind(other)),
         })
     }
@@ -131,9 +138,12 @@ pub fn read(input: &[u8], longest: usize) -> Result<Option<Framed<'_>>, FrameErr
     Ok(rest.get(..length).map(|payload| (kind, payload, HEADER + length)))
 }
 
-/// Appends a change.
-pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>) {
+/// Appends a change for a peer with whom that version of the protocol was agreed on.
+pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
     match *change {
+        Change::Set { key, version, mark, .. } if protocol < MARKS && mark != Mark::default() => {
+            write_change(out, &Change::Delete { key, version }, protocol);
+        }
         Change::Set { key, value, flags, exptime, version, touched, mark } => {
             write_set(out, mark);
             out.put_u64_le(version.raw());
@@ -195,9 +205,10 @@ fn read_mark(input: &mut &[u8]) -> Result<Mark, FrameError> {
     })
 }
 
-/// Takes the change at the front of `input`.
-pub fn read_change<'a>(input: &mut &'a [u8]) -> Result<Change<'a>, FrameError> {
+/// Takes the change at the front of `input`, which is of that version of the protocol.
+pub fn read_change<'a>(input: &mut &'a [u8], protocol: u8) -> Result<Change<'a>, FrameError> {
     Ok(match input.try_get_u8()? {
+        SET_MARKED if protocol < MARKS => return Err(FrameError::UnknownKind(SET_MARKED)),
         kind @ (SET | SET_MARKED) => {
             let mark = if kind == SET { Mark::default() } else { read_mark(input)? };
             let (version, touched) = (version(input)?, version(input)?);
@@ -285,10 +296,10 @@ mod tests {
                 _ => Change::Flush(Flush { horizon: version, issued: touched, at }),
             };
             let mut bytes = Vec::new();
-            write(&mut bytes, Kind::Batch, |out| write_change(out, &change));
+            write(&mut bytes, Kind::Batch, |out| write_change(out, &change, MARKS));
             let (kind, mut payload, length) = read(&bytes, 1000).unwrap().unwrap();
             prop_assert_eq!((kind, length), (Kind::Batch, bytes.len()));
-            prop_assert_eq!(read_change(&mut payload).unwrap(), change);
+            prop_assert_eq!(read_change(&mut payload, MARKS).unwrap(), change);
             prop_assert!(payload.is_empty());
             for cut in 0..bytes.len() {
                 prop_assert_eq!(read(&bytes[..cut], 1000), Ok(None));
@@ -299,8 +310,23 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = read(&bytes, 1 << 20);
             let mut input = &bytes[..];
-            while read_change(&mut input).is_ok() {}
+            while read_change(&mut input, MARKS).is_ok() {}
         }
+    }
+
+    #[test]
+    fn an_older_peer_gets_a_miss_in_place_of_an_item_whose_mark_it_does_not_know() {
+        let (key, version) = (&b"k"[..], Version::from_raw(8));
+        let mark = Mark { stale: true, ..Mark::default() };
+        let (flags, exptime, touched) = (0, 0, Version::NONE);
+        let change = Change::Set { key, value: b"v", flags, exptime, version, touched, mark };
+        let mut bytes = Vec::new();
+        write_change(&mut bytes, &change, MARKS - 1);
+        assert_eq!(read_change(&mut &bytes[..], MARKS - 1), Ok(Change::Delete { key, version }));
+        bytes.clear();
+        write_change(&mut bytes, &change, MARKS);
+        let older = read_change(&mut &bytes[..], MARKS - 1);
+        assert_eq!(older, Err(FrameError::UnknownKind(SET_MARKED)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The handshake: who is there, and whether the two may form a pair.
 
-use super::frame::{FrameError, take};
+use super::frame::{self, FrameError, take};
 use crate::store::{Node, Now};
 use bytes::{Buf, BufMut};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// First bytes of a hello: what is not a paircached is known at once.
 const MAGIC: &[u8; 8] = b"paircach";
 /// Oldest and newest version of the link's protocol that this program speaks.
-const PROTOCOL: (u8, u8) = (1, 1);
+const PROTOCOL: (u8, u8) = (1, frame::MARKS);
 /// Longest hello or refusal, in bytes: all that a stranger may send.
 pub const HELLO_MAX: usize = 1024;
 
@@ -61,6 +61,24 @@ pub enum Refusal {
         "the clocks are {0} ms apart, more than the {1} ms allowed; set the time on both nodes"
     )]
     Clock(u64, u64),
+    /// It said hello without a proof.
+    #[error("it gives no proof of the shared secret; set the same secret_file on both nodes")]
+    NoProof,
+    /// Its proof was made with another secret.
+    #[error(
+        "its proof is wrong: it knows another shared secret or none; set the same secret_file on both nodes"
+    )]
+    WrongProof,
+    /// It gives a proof, and there is nothing here to check it with.
+    #[error(
+        "one node has a shared secret and the other has none; set the same secret_file on both nodes"
+    )]
+    NoSecret,
+    /// It left without an answer when it had seen what this node knows.
+    #[error(
+        "it hung up on this node's {0}; it may have another shared secret, or be no paircached: set the same secret_file on both nodes"
+    )]
+    HungUp(&'static str),
     /// The other side said no.
     #[error("the peer refuses: {0}")]
     ByPeer(String),
@@ -110,6 +128,11 @@ impl Hello {
                 printable(take(input, length)?)
             },
         })
+    }
+
+    /// The version of the protocol that both speak.
+    pub fn protocol_with(&self, peer: &Hello) -> u8 {
+        self.protocol.1.min(peer.protocol.1)
     }
 
     /// The versions of the protocol that this program speaks.
@@ -221,7 +244,7 @@ mod tests {
         let ours = hello(Node::A, 1);
         let green = Hello { cluster: "green".to_owned(), ..hello(Node::B, 2) };
         assert!(matches!(pair(&ours, &green), Err(Refusal::Cluster(..))));
-        let newer = Hello { protocol: (2, 3), ..hello(Node::B, 2) };
+        let newer = Hello { protocol: (PROTOCOL.1 + 1, PROTOCOL.1 + 2), ..hello(Node::B, 2) };
         assert!(matches!(pair(&ours, &newer), Err(Refusal::Protocol(..))));
         let late = Hello { clock: ours.clock - 61_000, ..hello(Node::B, 2) };
         assert_eq!(pair(&ours, &late), Err(Refusal::Clock(61_000, 60_000)));

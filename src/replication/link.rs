@@ -4,10 +4,12 @@
 //! the same moment, [`hello::replaces`] makes both keep the same connection.
 
 mod handshake;
+mod wire;
 
 use super::Memory;
 use super::frame::{self, Kind};
 use super::hello;
+use super::secret::Secret;
 use super::session::{Resync, Session};
 use super::{State, Status};
 use crate::clock::Clock;
@@ -16,13 +18,10 @@ use handshake::{Candidate, Greeter};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// Bytes that one read of the peer's socket takes at most, beyond a frame begun.
-const READ: usize = 256 * 1024;
 /// Time between two log lines about the same refusal.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -39,6 +38,8 @@ pub struct LinkSettings {
     pub node: Option<Node>,
     /// Name that both must say.
     pub cluster: String,
+    /// What only the two nodes know; without it whoever reaches the port is believed.
+    pub secret: Option<Secret>,
     /// Bytes in flight to the peer at most.
     pub window: u64,
     /// A peer whose clock is further off is refused.
@@ -60,7 +61,7 @@ enum End {
     /// The connection is of no use any more.
     Lost(String),
     /// The peer has connected anew.
-    Replaced(Candidate),
+    Replaced(Box<Candidate>),
     /// This daemon stops.
     Stopped,
 }
@@ -117,7 +118,7 @@ impl Link {
                 .await;
             greeter.remember(&memory);
             match end {
-                End::Replaced(candidate) => next = Some(candidate),
+                End::Replaced(candidate) => next = Some(*candidate),
                 End::Lost(reason) => {
                     self.enter(State::Connecting, &reason);
                     let _ = linked.send(false);
@@ -160,29 +161,22 @@ impl Link {
         candidates: &mut mpsc::Receiver<Candidate>,
         mut stop: watch::Receiver<bool>,
     ) -> End {
-        let Candidate { stream, peer, node, dialled, mut input, .. } = candidate;
+        let Candidate { mut wire, peer, node, dialled, mut input } = candidate;
         let mut out = Vec::new();
+        let ours = greeter.hello();
         if !dialled {
             // The hello is the acceptance.
-            frame::write(&mut out, Kind::Hello, |out| greeter.hello().write(out));
+            frame::write(&mut out, Kind::Hello, |out| ours.write(out));
         }
         if node != self.store.node() {
             self.store.set_node(node);
         }
         let dialled_by = if dialled { node } else { node.other() };
         let store = Arc::clone(&self.store);
-        let mut session = Session::start(
-            store,
-            std::mem::take(memory),
-            self.incarnation,
-            &peer,
-            self.settings.window,
-            self.clock.now(),
-        );
+        let mut session =
+            Session::start(store, std::mem::take(memory), &ours, &peer, self.clock.now());
         let started = Instant::now();
         self.begin(&session, dialled);
-        let (mut reader, mut writer) = stream.into_split();
-        let mut written = 0;
         let mut draining: Option<Instant> = None;
         let end = loop {
             let now = self.clock.now();
@@ -191,24 +185,27 @@ impl Link {
             {
                 break End::Lost(error.to_string());
             }
+            if let Err(error) = wire.writer.take(&mut out) {
+                break End::Lost(format!("sealing for the peer: {error}"));
+            }
             self.publish(&mut session);
             if let Some(deadline) = draining
                 && (session.is_drained() || Instant::now() >= deadline)
             {
                 break End::Stopped;
             }
-            input.reserve(READ);
             let patience = if draining.is_some() { 10 } else { session.patience(now) };
             tokio::select! {
-                read = reader.read_buf(&mut input) => match read {
+                read = wire.reader.read(&mut input, usize::MAX) => match read {
                     Ok(0) => break End::Lost("the peer closed the connection".to_owned()),
                     Ok(_) => {}
                     Err(error) => break End::Lost(format!("reading from the peer: {error}")),
                 },
-                wrote = writer.write(&out[written..]), if written < out.len() => match wrote {
-                    Ok(bytes) => written += bytes,
-                    Err(error) => break End::Lost(format!("writing to the peer: {error}")),
-                },
+                wrote = wire.writer.write(), if !wire.writer.is_idle() => {
+                    if let Err(error) = wrote {
+                        break End::Lost(format!("writing to the peer: {error}"));
+                    }
+                }
                 () = changed.notified() => {}
                 () = sleep(Duration::from_millis(patience.max(1))) => {}
                 Some(new) = candidates.recv() => {
@@ -216,17 +213,13 @@ impl Link {
                     if new.peer.incarnation != peer.incarnation
                         || hello::replaces(new_dialled_by, dialled_by, started.elapsed())
                     {
-                        break End::Replaced(new);
+                        break End::Replaced(Box::new(new));
                     }
                     log::debug!("event=link_crossing kept=old");
                 }
                 _ = stop.wait_for(|&stop| stop), if draining.is_none() => {
                     draining = Some(Instant::now() + self.settings.drain_timeout);
                 }
-            }
-            if written == out.len() {
-                out.clear();
-                written = 0;
             }
         };
         *memory = session.end();

@@ -1,12 +1,14 @@
 //! Replication: two nodes, one link, both send.
 //!
 //! The core is free of I/O and of clocks: [`hello`] is the handshake, [`frame`] the encoding,
-//! [`session`] the state machine of an established link, [`Memory`] what outlives it. [`link`] is the rim where sockets are.
+//! [`session`] the state machine of an established link, [`Memory`] what outlives it, [`secret`] what
+//! keeps others out. [`link`] is the rim where sockets are.
 
 pub mod frame;
 pub mod hello;
 pub mod link;
 mod memory;
+pub mod secret;
 pub mod session;
 mod status;
 

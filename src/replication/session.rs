@@ -21,6 +21,8 @@ const BATCH: usize = 32 * 1024;
 const SILENCE_MAX: u64 = 5_000;
 /// No item is larger, whatever a peer says.
 const ITEM_SIZE_MAX: u64 = 1 << 30;
+/// The version of the protocol from which on nobody sends what the other has no place for.
+const VALUES_FIT: u8 = 2;
 /// What a batch may hold beside one value of the largest size.
 const BATCH_OVERHEAD: u64 = 64 * 1024;
 
@@ -59,8 +61,12 @@ pub struct Session {
     store: Arc<Store>,
     memory: Memory,
     resync: Resync,
+    /// The version of the protocol that both speak.
+    protocol: u8,
     /// Bytes that may be in flight.
     window: u64,
+    /// Longer values have no place at the peer, in bytes.
+    value_max: u64,
     /// Longest payload that the peer may send, in bytes.
     frame_max: usize,
     shards: Vec<Sending>,
@@ -92,17 +98,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// A link of this node's `incarnation` to a peer that introduced itself by `peer`. Its streams run from now on.
+    /// A link between nodes that introduced themselves by `ours` and `peer` and may pair. Its
+    /// streams run from now on.
     pub fn start(
         store: Arc<Store>,
         mut memory: Memory,
-        incarnation: u64,
+        ours: &Hello,
         peer: &Hello,
-        window: u64,
         now: Now,
     ) -> Session {
         let same_peer = memory.peer_incarnation == peer.incarnation;
-        if same_peer && peer.seen_incarnation == incarnation {
+        if same_peer && peer.seen_incarnation == ours.incarnation {
             // Acknowledgements may have been lost with the last connection.
             memory.acknowledge(&store, peer.seen_batch);
         } else if !same_peer {
@@ -125,13 +131,17 @@ impl Session {
                 Sending { sent: store.open_stream(shard), walk: Some(Walk::since(since)) }
             })
             .collect();
+        let protocol = ours.protocol_with(peer);
+        // An older peer sends all that it stores itself.
+        let largest = if protocol < VALUES_FIT { peer.item_size_max } else { ours.item_size_max };
         let anew = (0..SHARDS).all(|shard| store.acknowledged(shard) == Version::NONE);
         Session {
             resync: if anew { Resync::Full } else { Resync::Delta },
             memory,
-            window: window.min(peer.window).max(BATCH as u64),
-            // The peer may store larger items than this node does, which then has no place for them.
-            frame_max: (peer.item_size_max.min(ITEM_SIZE_MAX) + BATCH_OVERHEAD) as usize,
+            protocol,
+            window: ours.window.min(peer.window).max(BATCH as u64),
+            value_max: peer.item_size_max,
+            frame_max: (largest.min(ITEM_SIZE_MAX) + BATCH_OVERHEAD) as usize,
             shards,
             dirty: 0,
             next_walk: 0,

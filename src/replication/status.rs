@@ -57,6 +57,10 @@ pub struct Figures {
     pub resyncs_full: u64,
     /// Catch-ups of a difference.
     pub resyncs_delta: u64,
+    /// Connections that came to nothing: strangers, wrong secrets, peers refused.
+    pub refused: u64,
+    /// Whether the link is sealed with a shared secret.
+    pub sealed: bool,
     /// Changes sent.
     pub sent: u64,
     /// Changes received.
@@ -143,6 +147,8 @@ impl Report {
             ("peer", self.peer.clone()),
             ("node", self.node.to_string()),
             ("role", role.to_owned()),
+            ("sealed", u8::from(figures.sealed).to_string()),
+            ("refused", figures.refused.to_string()),
             ("filled", u8::from(figures.filled).to_string()),
             ("lag_ops", (self.unsent + figures.in_flight_ops).to_string()),
             ("lag_bytes", figures.in_flight_bytes.to_string()),

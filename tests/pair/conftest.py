@@ -109,19 +109,31 @@ class Node:
 
 
 @pytest.fixture
-def pair(tmp_path):
+def nodes(tmp_path):
+    """Makes two nodes that name each other, each with options of its own, and starts them."""
+    made = []
+
+    def make(options_a=(), options_b=(), start=True):
+        links = free_port(), free_port()
+        made.append(Node(tmp_path / "a", *links, *options_a))
+        made.append(Node(tmp_path / "b", *reversed(links), *options_b))
+        if start:
+            for node in made:
+                node.start()
+        return tuple(made)
+
+    yield make
+    for node in made:
+        node.stop()
+
+
+@pytest.fixture
+def pair(nodes):
     """Two nodes in sync."""
-    links = free_port(), free_port()
-    nodes = Node(tmp_path / "a", *links), Node(tmp_path / "b", *reversed(links))
-    for node in nodes:
-        node.start()
-    try:
-        for node in nodes:
-            eventually("both are in sync", node.in_sync)
-        yield nodes
-    finally:
-        for node in nodes:
-            node.stop()
+    made = nodes()
+    for node in made:
+        eventually("both are in sync", node.in_sync)
+    return made
 
 
 @pytest.fixture

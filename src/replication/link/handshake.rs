@@ -1,5 +1,6 @@
 //! Getting to know whoever is at the other end of a new connection.
 
+use super::wire::Wire;
 use super::{Link, QUIET, sleep, timeout};
 use crate::clock::Clock;
 use crate::replication::Memory;
@@ -8,25 +9,26 @@ use crate::replication::hello::{self, HELLO_MAX, Hello, Refusal};
 use crate::replication::{State, Status};
 use crate::store::{Node, Store};
 use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 /// Time for a connection to be made, and for a hello to come.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Shortest and longest pause between two attempts to dial.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// Strangers that may be listened to at once.
-const HANDSHAKES_MAX: usize = 8;
+/// Strangers that are listened to at once: one more, and the one who came first has to go.
+const HANDSHAKES_MAX: usize = 64;
 
 /// A connection whose other end may be paired with.
 pub(super) struct Candidate {
-    pub stream: TcpStream,
+    pub wire: Wire,
     pub peer: Hello,
     /// Which node this one is in the pair of the two.
     pub node: Node,
@@ -41,6 +43,8 @@ enum Failure {
     Refused(#[from] Refusal),
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("it hung up")]
+    HungUp,
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Late,
 }
@@ -151,19 +155,36 @@ impl Greeter {
     async fn dial_once(&self) -> Result<Candidate, Failure> {
         let address = (self.settings.peer_host.as_str(), self.settings.peer_port);
         let connecting = TcpStream::connect(address);
-        let mut stream = timeout(PATIENCE, connecting).await.map_err(|_| Failure::Late)??;
+        let stream = timeout(PATIENCE, connecting).await.map_err(|_| Failure::Late)??;
         stream.set_nodelay(true)?;
-        let mut bytes = Vec::new();
-        let hello = self.hello();
-        frame::write(&mut bytes, Kind::Hello, |out| hello.write(out));
-        stream.write_all(&bytes).await?;
+        timeout(PATIENCE, self.introduce(Wire::plain(stream))).await.map_err(|_| Failure::Late)?
+    }
+
+    /// Says who this node is and hears who the other one is.
+    async fn introduce(&self, mut wire: Wire) -> Result<Candidate, Failure> {
         let mut input = BytesMut::new();
-        let answer = timeout(PATIENCE, read_hello(&mut stream, &mut input))
-            .await
-            .map_err(|_| Failure::Late)?;
-        let peer = answer?;
+        if let Some(secret) = &self.settings.secret {
+            let hung_up = || Refusal::HungUp("proof of the shared secret");
+            let (handshake, proof) = secret.offer().map_err(io::Error::other)?;
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, Kind::Proof, |out| out.extend_from_slice(&proof));
+            wire.writer.send(bytes).await?;
+            let answer = read_frame(&mut wire, &mut input).await.map_err(|f| f.or(hung_up()))?;
+            let Opener::Proof(proof) = answer else { return Err(Refusal::NoProof.into()) };
+            let keys = handshake.finish(&proof).map_err(|_| Refusal::WrongProof)?;
+            wire.seal(keys.0, keys.1, &mut input)?;
+        }
+        let hello = self.hello();
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, Kind::Hello, |out| hello.write(out));
+        wire.writer.send(bytes).await?;
+        let hung_up = || Refusal::HungUp("introduction");
+        let peer = match read_frame(&mut wire, &mut input).await.map_err(|f| f.or(hung_up()))? {
+            Opener::Hello(peer) => peer,
+            Opener::Proof(_) => return Err(Refusal::NoSecret.into()),
+        };
         let node = hello.pairs_with(&peer, self.settings.max_clock_skew, Clock::time_of_day())?;
-        Ok(Candidate { stream, peer, node, dialled: true, input })
+        Ok(Candidate { wire, peer, node, dialled: true, input })
     }
 
     /// Accepts connections, for ever.
@@ -172,12 +193,8 @@ impl Greeter {
         listener: TcpListener,
         candidates: mpsc::Sender<Candidate>,
     ) {
-        let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let mut strangers: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            // Without a place the connection waits in the kernel's queue, where it costs nothing.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -186,37 +203,62 @@ impl Greeter {
                     continue;
                 }
             };
+            strangers.retain(|stranger| !stranger.is_finished());
+            if strangers.len() >= HANDSHAKES_MAX
+                && let Some(first) = strangers.pop_front()
+            {
+                // The peer is known within a moment; who takes longer gives way to it.
+                first.abort();
+            }
             let greeter = Arc::clone(&self);
             let candidates = candidates.clone();
-            tokio::spawn(async move {
+            let greeting = tokio::spawn(async move {
                 match timeout(PATIENCE, greeter.greet(stream)).await.unwrap_or(Err(Failure::Late)) {
                     Ok(candidate) => drop(candidates.send(candidate).await),
                     Err(failure) => greeter.mention(address, &failure),
                 }
-                drop(place);
             });
+            strangers.push_back(greeting.abort_handle());
         }
     }
 
-    async fn greet(&self, mut stream: TcpStream) -> Result<Candidate, Failure> {
+    async fn greet(&self, stream: TcpStream) -> Result<Candidate, Failure> {
         stream.set_nodelay(true)?;
+        let mut wire = Wire::plain(stream);
         let mut input = BytesMut::new();
-        let peer = read_hello(&mut stream, &mut input).await?;
-        match self.hello().pairs_with(&peer, self.settings.max_clock_skew, Clock::time_of_day()) {
-            Ok(node) => Ok(Candidate { stream, peer, node, dialled: false, input }),
-            Err(refusal) => {
-                let mut bytes = Vec::new();
-                frame::write(&mut bytes, Kind::Refusal, |out| {
-                    out.extend_from_slice(refusal.to_string().as_bytes());
-                });
-                stream.write_all(&bytes).await?;
-                Err(refusal.into())
-            }
+        let mut opener = read_frame(&mut wire, &mut input).await?;
+        if let Some(secret) = &self.settings.secret {
+            // Whoever has not proved that it knows the secret is told nothing.
+            let Opener::Proof(proof) = opener else { return Err(Refusal::NoProof.into()) };
+            let (opening, sealing, answer) =
+                secret.answer(&proof).map_err(|_| Refusal::WrongProof)?;
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, Kind::Proof, |out| out.extend_from_slice(&answer));
+            wire.writer.send(bytes).await?;
+            wire.seal(opening, sealing, &mut input)?;
+            opener = read_frame(&mut wire, &mut input).await?;
         }
+        let refusal = match opener {
+            Opener::Hello(peer) => {
+                let allowed = self.settings.max_clock_skew;
+                match self.hello().pairs_with(&peer, allowed, Clock::time_of_day()) {
+                    Ok(node) => return Ok(Candidate { wire, peer, node, dialled: false, input }),
+                    Err(refusal) => refusal,
+                }
+            }
+            Opener::Proof(_) => Refusal::NoSecret,
+        };
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, Kind::Refusal, |out| {
+            out.extend_from_slice(refusal.to_string().as_bytes());
+        });
+        wire.writer.send(bytes).await?;
+        Err(refusal.into())
     }
 
     /// Logs a connection that came to nothing; anybody may make those, so not each of them.
     fn mention(&self, address: SocketAddr, failure: &Failure) {
+        self.status.figures().refused += 1;
         let mut mentioned = self.mentioned.lock().unwrap_or_else(PoisonError::into_inner);
         if mentioned.0.is_some_and(|last| last.elapsed() < QUIET) {
             mentioned.1 += 1;
@@ -230,14 +272,28 @@ impl Greeter {
     }
 }
 
-/// Reads what must be the first frame.
-async fn read_hello(stream: &mut TcpStream, input: &mut BytesMut) -> Result<Hello, Failure> {
+/// What a connection begins with.
+enum Opener {
+    Proof(Vec<u8>),
+    Hello(Hello),
+}
+
+impl Failure {
+    /// Says what it means that the other side hung up, where that means something.
+    fn or(self, refusal: Refusal) -> Failure {
+        if matches!(self, Failure::HungUp) { refusal.into() } else { self }
+    }
+}
+
+/// Reads a frame of the handshake.
+async fn read_frame(wire: &mut Wire, input: &mut BytesMut) -> Result<Opener, Failure> {
     loop {
         if let Some((kind, payload, length)) =
             frame::read(input, HELLO_MAX).map_err(Refusal::from)?
         {
-            let hello = match kind {
-                Kind::Hello => Hello::read(payload).map_err(Refusal::from)?,
+            let opener = match kind {
+                Kind::Proof => Opener::Proof(payload.to_vec()),
+                Kind::Hello => Opener::Hello(Hello::read(payload).map_err(Refusal::from)?),
                 Kind::Refusal => {
                     return Err(Refusal::ByPeer(hello::printable(payload)).into());
                 }
@@ -246,10 +302,16 @@ async fn read_hello(stream: &mut TcpStream, input: &mut BytesMut) -> Result<Hell
                 }
             };
             input.advance(length);
-            return Ok(hello);
+            return Ok(opener);
         }
-        if stream.read_buf(input).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        match wire.reader.read(input, 2 * HELLO_MAX).await {
+            Ok(0) => return Err(Failure::HungUp),
+            Ok(_) => {}
+            // A socket closed with our words unread answers with a reset.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Failure::HungUp);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Session {
             Kind::Batch => {
                 let batch = input.try_get_u64_le().map_err(FrameError::from)?;
                 while !input.is_empty() {
-                    let change = frame::read_change(input)?;
+                    let change = frame::read_change(input, self.protocol)?;
                     self.apply(change, now)?;
                 }
                 self.memory.applied_batch = batch;
@@ -71,7 +71,9 @@ impl Session {
                 self.peer_caught_up = true;
                 self.memory.filled = true;
             }
-            Kind::Hello | Kind::Refusal => return Err(SessionError::Unexpected(kind)),
+            Kind::Hello | Kind::Refusal | Kind::Proof => {
+                return Err(SessionError::Unexpected(kind));
+            }
         }
         Ok(())
     }

@@ -56,7 +56,8 @@ impl Session {
         let start = frame::begin(out, Kind::Batch);
         out.put_u64_le(self.memory.sent_batch + 1);
         let empty = out.len();
-        let mut batch = Batch { start, out, ops: 0, reached: Vec::new() };
+        let (protocol, value_max) = (self.protocol, self.value_max);
+        let mut batch = Batch { start, out, protocol, value_max, ops: 0, reached: Vec::new() };
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch);
@@ -178,6 +179,8 @@ struct Batch<'o> {
     /// Where in the output it begins.
     start: usize,
     out: &'o mut Vec<u8>,
+    protocol: u8,
+    value_max: u64,
     ops: u64,
     reached: Vec<(usize, Version)>,
 }
@@ -185,7 +188,14 @@ struct Batch<'o> {
 impl Batch<'_> {
     fn add(&mut self, change: &Change<'_>) {
         self.ops += 1;
-        frame::write_change(self.out, change);
+        let change = match *change {
+            // It can't be stored there, but it ends what is.
+            Change::Set { key, value, version, .. } if value.len() as u64 > self.value_max => {
+                &Change::Delete { key, version }
+            }
+            _ => change,
+        };
+        frame::write_change(self.out, change, self.protocol);
     }
 
     /// Bytes that still go in before the batch is as large as batches are.

@@ -1,0 +1,57 @@
+//! The shared secret of the pair, from a file of its own or a credential of systemd's.
+
+use std::env;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::settings::{Settings, Source};
+use super::value::Complaint;
+use crate::replication::secret::{SECRET_MAX, Secret};
+
+/// Where systemd puts the unit's credentials, and the name of ours.
+const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+const CREDENTIAL: &str = "paircached.secret";
+const CONFIG: u8 = 78;
+const REMEDY: &str =
+    "write one with: umask 077; openssl rand -hex 32 >FILE, the same on both nodes";
+
+/// Takes the credential where no file is named, and makes relative names absolute.
+pub(super) fn locate(settings: &mut Settings, directory: &Path) {
+    match &mut settings.secret_file.value {
+        Some(path) => *path = directory.join(&path),
+        None => {
+            let credential = env::var_os(VARIABLE).map(|dir| PathBuf::from(dir).join(CREDENTIAL));
+            if let Some(credential) = credential.filter(|path| path.exists()) {
+                settings.secret_file.put(Some(credential), &Source::Credential);
+            }
+        }
+    }
+}
+
+/// The secret, if there is to be one.
+pub(super) fn read(settings: &Settings) -> Result<Option<Secret>, (Source, Complaint)> {
+    let Some(path) = settings.secret_file.value.as_deref() else { return Ok(None) };
+    read_from(path).map(Some).map_err(|(what, remedy)| {
+        let what = format!("the shared secret {} {what}", path.display());
+        (settings.secret_file.source.clone(), Complaint::new(CONFIG, what, remedy))
+    })
+}
+
+fn read_from(path: &Path) -> Result<Secret, (String, &'static str)> {
+    let failed = |error: std::io::Error| {
+        (
+            format!("cannot be read: {error}"),
+            "let it be owned and readable by who starts paircached",
+        )
+    };
+    let file = fs::File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o007 != 0 {
+        return Err(("is open to everybody on this host".to_owned(), "chmod o= it"));
+    }
+    let mut text = Vec::new();
+    file.take(SECRET_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    Secret::new(&text).map_err(|error| (error.to_string(), REMEDY))
+}

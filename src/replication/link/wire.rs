@@ -1,0 +1,117 @@
+//! The two directions of a connection to the peer, sealed or plain.
+
+use crate::replication::secret::{Opening, Sealing};
+use bytes::BytesMut;
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Bytes that one read takes at most.
+const READ: usize = 256 * 1024;
+
+/// A connection to somebody.
+pub(super) struct Wire {
+    pub reader: Reader,
+    pub writer: Writer,
+}
+
+impl Wire {
+    /// A plain one.
+    pub(super) fn plain(stream: TcpStream) -> Wire {
+        let (reader, writer) = stream.into_split();
+        Wire {
+            reader: Reader { half: reader, opening: None, sealed: BytesMut::new() },
+            writer: Writer { half: writer, sealing: None, waiting: Vec::new(), written: 0 },
+        }
+    }
+
+    /// Seals it from now on; what `input` holds beyond the handshake is sealed already.
+    pub(super) fn seal(
+        &mut self,
+        opening: Opening,
+        sealing: Sealing,
+        input: &mut BytesMut,
+    ) -> io::Result<()> {
+        self.reader.opening = Some(opening);
+        self.reader.sealed = std::mem::take(input);
+        self.writer.sealing = Some(sealing);
+        self.reader.open(input)
+    }
+}
+
+pub(super) struct Reader {
+    half: OwnedReadHalf,
+    opening: Option<Opening>,
+    /// What has arrived and is no whole sealed message yet.
+    sealed: BytesMut,
+}
+
+impl Reader {
+    /// Reads once, at most `limit` bytes, and appends what that makes readable to `input`; says how
+    /// many bytes came, 0 when there are no more. Nothing is lost if it is not waited for.
+    pub(super) async fn read(&mut self, input: &mut BytesMut, limit: usize) -> io::Result<usize> {
+        let limit = limit.min(READ);
+        if self.opening.is_none() {
+            input.reserve(limit);
+            return (&mut self.half).take(limit as u64).read_buf(input).await;
+        }
+        self.sealed.reserve(limit);
+        let read = (&mut self.half).take(limit as u64).read_buf(&mut self.sealed).await?;
+        self.open(input)?;
+        Ok(read)
+    }
+
+    fn open(&mut self, input: &mut BytesMut) -> io::Result<()> {
+        match &mut self.opening {
+            Some(opening) => opening.open(&mut self.sealed, input).map_err(io::Error::other),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    half: OwnedWriteHalf,
+    sealing: Option<Sealing>,
+    waiting: Vec<u8>,
+    written: usize,
+}
+
+impl Writer {
+    /// Whether everything it was given has been written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes over `out`, if it has nothing else to write.
+    pub(super) fn take(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        if !self.is_idle() || out.is_empty() {
+            return Ok(());
+        }
+        match &mut self.sealing {
+            Some(sealing) => sealing.seal(out, &mut self.waiting).map_err(io::Error::other)?,
+            None => std::mem::swap(out, &mut self.waiting),
+        }
+        out.clear();
+        Ok(())
+    }
+
+    /// Writes once. Nothing is lost if it is not waited for.
+    pub(super) async fn write(&mut self) -> io::Result<()> {
+        self.written += self.half.write(&self.waiting[self.written..]).await?;
+        if self.written == self.waiting.len() {
+            self.waiting.clear();
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `out`.
+    pub(super) async fn send(&mut self, mut out: Vec<u8>) -> io::Result<()> {
+        self.take(&mut out)?;
+        while !self.is_idle() {
+            self.write().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+"""Who may be the peer, shown by real daemons and by strangers."""
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from conftest import eventually, free_port
+
+SECRET = "correct horse battery staple"
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """Writes a secret and returns the options that name its file."""
+
+    def write(text, name="secret"):
+        file = tmp_path / name
+        file.write_text(text)
+        file.chmod(0o600)
+        return [f"--secret-file={file}"]
+
+    return write
+
+
+@pytest.fixture
+def sealed_pair(nodes, secret):
+    made = nodes(secret(SECRET), secret(SECRET + "\n", "other"))
+    for node in made:
+        eventually("both are in sync", node.in_sync)
+    return made
+
+
+class Relay:
+    """Passes connections on to a node and keeps what was said."""
+
+    def __init__(self, target):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.target = target
+        self.said = []
+
+    def pass_on(self, seconds):
+        """Passes one connection on for a while; what each side said is kept."""
+        import selectors
+
+        self.listener.settimeout(20)
+        near = self.listener.accept()[0]
+        far = socket.create_connection(("127.0.0.1", self.target))
+        streams = {near: (far, bytearray()), far: (near, bytearray())}
+        with selectors.DefaultSelector() as ready:
+            for stream in streams:
+                ready.register(stream, selectors.EVENT_READ)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for key, _ in ready.select(0.05):
+                    data = key.fileobj.recv(1 << 16)
+                    if not data:
+                        end = 0
+                        break
+                    streams[key.fileobj][1].extend(data)
+                    streams[key.fileobj][0].sendall(data)
+        self.said = [bytes(streams[near][1]), bytes(streams[far][1])]
+        near.close()
+        far.close()
+
+    def close(self):
+        self.listener.close()
+
+
+def refused_by_both(nodes, reasons):
+    for node, reason in zip(nodes, reasons, strict=True):
+        eventually(f"{reason!r} is given", lambda node=node, reason=reason: reason in node.replication("reason"))
+        assert node.replication("state") == "refused"
+
+
+def test_two_that_know_the_secret_replicate_values_of_every_size_both_ways(sealed_pair):
+    a, b = sealed_pair
+    sizes = [0, 1, 1_000, 65_519, 65_520, 131_072, 1_000_000]
+    for turn, size in enumerate(sizes):
+        sealed_pair[turn % 2].set(b"k%d" % size, b"x" * size)
+    for node in (a, b):
+        eventually("all arrived", lambda node=node: all(node.get(b"k%d" % s) == b"x" * s for s in sizes))
+        assert node.replication("sealed") == "1"
+        assert "replication_unprotected" not in node.log()
+
+
+def test_nothing_that_is_stored_can_be_read_on_the_wire(nodes, secret):
+    a, b = nodes(secret(SECRET), secret(SECRET, "other"), start=False)
+    relay = Relay(b.link)
+    a.command[a.command.index("-X") + 1] = f"{a.link}:{relay.port}"
+    b.command[b.command.index("-X") + 1] = f"{b.link}:{free_port()}"
+    a.start()
+    b.start()
+    a.set(b"the-key", b"the-value")
+    relay.pass_on(2)
+    relay.close()
+    assert b.get(b"the-key") == b"the-value"
+    assert len(relay.said[0]) > 100
+    for said in relay.said:
+        assert b"the-key" not in said and b"the-value" not in said and b"default" not in said
+
+
+def test_what_was_recorded_of_a_link_is_of_no_use_to_others(nodes, secret):
+    a, b = nodes(secret(SECRET), secret(SECRET, "other"), start=False)
+    relay = Relay(b.link)
+    a.command[a.command.index("-X") + 1] = f"{a.link}:{relay.port}"
+    b.command[b.command.index("-X") + 1] = f"{b.link}:{free_port()}"
+    a.start()
+    b.start()
+    a.set(b"k", b"v")
+    relay.pass_on(2)
+    relay.close()
+    a.kill()
+    b.ask(b"delete k\r\n", b"\r\n")
+    with socket.create_connection(("127.0.0.1", b.link), 10) as thief:
+        thief.sendall(relay.said[0])
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := thief.recv(1 << 16):
+                answer += piece
+    # A new proof and nothing behind it: 5 bytes of header and 48 of proof.
+    assert len(answer) == 53
+    assert b.get(b"k") is None
+    assert b.replication("state") == "connecting"
+    assert "sealed with another secret" in b.log()
+
+
+def test_another_secret_is_refused_by_both_with_the_reason(nodes, secret):
+    made = nodes(secret(SECRET), secret("correct horse battery stable", "other"))
+    refused_by_both(made, ["another shared secret"] * 2)
+    assert all("its proof is wrong" in node.log() for node in made)
+    made[0].set(b"k", b"v")
+    assert made[1].get(b"k") is None
+
+
+def test_a_secret_on_one_node_only_is_refused_by_both_with_the_reason(nodes, secret):
+    made = nodes(secret(SECRET), [])
+    refused_by_both(made, ["one node has a shared secret and the other has none", "hung up on this node's introduction"])
+    assert "no proof of the shared secret" in made[0].log()
+
+
+def config(tmp_path, name, text):
+    file = tmp_path / f"{name}.toml"
+    file.write_text(f"[replication]\n{text}\n")
+    return [f"--config={file}"]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        (('cluster = "blue"', 'cluster = "green"'), 'belongs to cluster "'),
+        (('node = "a"', 'node = "a"'), "both are configured as node a"),
+    ],
+)
+def test_another_cluster_and_the_same_node_are_refused_by_both_with_the_reason(
+    nodes, secret, tmp_path, sealed, settings, reason
+):
+    extra = secret(SECRET) if sealed else []
+    made = nodes(*([*config(tmp_path, name, text), *extra] for name, text in zip("ab", settings, strict=True)))
+    refused_by_both(made, [reason] * 2)
+
+
+@pytest.mark.parametrize("said", [b"", b"\0" * 5000, b"\x30\0\0\0\x09" + b"\1" * 48, b"get k\r\n", b"\xff" * 64])
+def test_a_stranger_gets_no_answer_at_all(sealed_pair, said):
+    with socket.create_connection(("127.0.0.1", sealed_pair[0].link), 10) as stranger:
+        answer = b""
+        with contextlib.suppress(OSError):
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
+            answer = stranger.recv(1 << 16)
+    assert answer == b""
+    assert all(node.in_sync() for node in sealed_pair)
+
+
+def test_strangers_that_only_wait_keep_the_peer_out_for_no_moment_and_are_logged_once(nodes, secret):
+    made = nodes(secret(SECRET), secret(SECRET, "other"), start=False)
+    made[0].start()
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(("127.0.0.1", made[0].link), 10))
+        made[1].start()
+        for node in made:
+            eventually("they found each other", node.in_sync, 5)
+    eventually("those who left are counted", lambda: int(made[0].replication("refused")) > 50)
+    assert made[0].log().count("event=replication_refused") == 1
