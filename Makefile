@@ -4,9 +4,11 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PYTEST = target/venv/bin/pytest -q
 cargo_deny = target/tools/bin/cargo-deny
+cargo_fuzz = target/tools/bin/cargo-fuzz
+FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab rpm lab bench clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab rpm lab bench fuzz clean
 
 build:
 	cargo build --release --locked
@@ -32,7 +34,7 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(cargo_deny) --log-level error check bans licenses sources
-	shellcheck .ci/run .ci/setup rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run
+	shellcheck .ci/run .ci/setup rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run tests/fuzz/run
 	mandoc -T lint -W warning docs/man/*
 
 test-rust: setup
@@ -65,6 +67,13 @@ lab: rpm
 ## Compares with the installed memcached, on two cores that have nothing else to do: about 8 minutes.
 bench: setup build
 	target/venv/bin/python benches/run $(BENCH)
+
+## Fuzzes each parser for FUZZ_SECONDS; FUZZ=text takes that one alone.
+fuzz: $(cargo_fuzz)
+	tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
+
+$(cargo_fuzz):
+	cargo install --quiet --locked --root target/tools cargo-fuzz@0.13.2
 
 clean:
 	cargo clean

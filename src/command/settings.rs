@@ -6,8 +6,8 @@ use crate::protocol::{Output, Protocol};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-/// The settings of a running daemon.
-#[derive(Clone, Debug)]
+/// The settings of a running daemon. The default is nothing and never, to begin from.
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Client connections at once (`-c`).
     pub max_connections: u32,

@@ -15,9 +15,10 @@ pub use output::Output;
 pub const KEY_MAX: usize = 250;
 
 /// Protocols that clients may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// Whatever the first byte is.
+    #[default]
     Auto,
     /// Text only.
     Ascii,

@@ -1,0 +1,4 @@
+//! What the fuzz targets do.
+
+pub mod dialogue;
+pub mod targets;

@@ -1,0 +1,136 @@
+//! What is fuzzed: for each target a function that takes any bytes, and panics where something that
+//! must hold does not. `cargo test --test parsers` replays what is kept of the fuzzers' findings.
+
+use super::dialogue::{converse, pieces_by, whole};
+use bytes::BytesMut;
+use paircached::config::load;
+use paircached::protocol::Protocol;
+use paircached::replication::hello::Hello;
+use paircached::replication::session::Session;
+use paircached::replication::{Memory, frame};
+use paircached::store::{Node, Now, Settings, Store};
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+
+/// A name and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    ("text", text),
+    ("meta", text),
+    ("binary", binary),
+    ("link", link),
+    ("hello", hello),
+    ("sysconfig", sysconfig),
+    ("toml", toml),
+];
+
+/// The text protocol, meta commands among it: the same replies however the bytes arrive.
+pub fn text(bytes: &[u8]) {
+    any_pieces(Protocol::Ascii, bytes);
+}
+
+/// The binary protocol: the same replies however the bytes arrive.
+pub fn binary(bytes: &[u8]) {
+    any_pieces(Protocol::Binary, bytes);
+}
+
+fn any_pieces(protocol: Protocol, bytes: &[u8]) {
+    let pieces = pieces_by(bytes);
+    assert_eq!(converse(protocol, bytes, pieces), converse(protocol, bytes, whole()));
+}
+
+/// What a peer may send once it has said hello.
+pub fn link(bytes: &[u8]) {
+    const NOW: Now = Now(1_800_000_000_000);
+    let settings = Settings {
+        memory: 1 << 20,
+        evictions: true,
+        item_size_max: 1024,
+        growth_factor: 8.0,
+        chunk_size: 48,
+        cas: true,
+        tombstone_memory: Some(1 << 16),
+    };
+    let peer = Hello {
+        protocol: Hello::protocol(),
+        node: Node::B,
+        node_fixed: true,
+        incarnation: 2,
+        clock: NOW.0,
+        seen_incarnation: 0,
+        seen_batch: 0,
+        window: 1 << 16,
+        item_size_max: 1024,
+        cluster: String::new(),
+    };
+    let store = Arc::new(Store::new(&settings));
+    let mut session = Session::start(store, Memory::default(), 1, &peer, 1 << 16, NOW);
+    let mut rest = bytes;
+    let mut input = BytesMut::new();
+    let mut out = Vec::new();
+    for piece in pieces_by(bytes) {
+        let (arrived, later) = rest.split_at(piece.min(rest.len()));
+        rest = later;
+        input.extend_from_slice(arrived);
+        if session.receive(&mut input, NOW).is_err() || rest.is_empty() {
+            break;
+        }
+        out.clear();
+        if session.produce(&mut out, NOW).is_err() {
+            break;
+        }
+    }
+    drop(session.end());
+    changes(bytes);
+}
+
+/// A change that can be read is written as it was.
+fn changes(mut bytes: &[u8]) {
+    loop {
+        let before = bytes;
+        let Ok(change) = frame::read_change(&mut bytes) else { return };
+        let mut written = Vec::new();
+        frame::write_change(&mut written, &change);
+        let mut again = &written[..];
+        assert_eq!(frame::read_change(&mut again), Ok(change));
+        assert!(again.is_empty() && bytes.len() < before.len());
+    }
+}
+
+/// What a stranger may send: a hello that can be read is written as it was. Names of clusters are
+/// ASCII; what else comes in their place is only made fit to be shown.
+pub fn hello(bytes: &[u8]) {
+    let _ = frame::read(bytes, 1024);
+    let Ok(hello) = Hello::read(bytes) else { return };
+    if !hello.cluster.is_ascii() {
+        return;
+    }
+    let mut written = Vec::new();
+    hello.write(&mut written);
+    assert_eq!(Hello::read(&written), Ok(hello));
+}
+
+/// `/etc/sysconfig/memcached`, with what its OPTIONS say.
+pub fn sysconfig(bytes: &[u8]) {
+    checked_config(bytes, "--sysconfig=", "--config=-/nonexistent");
+}
+
+/// `/etc/paircached/paircached.toml`.
+pub fn toml(bytes: &[u8]) {
+    checked_config(bytes, "--config=", "--sysconfig=-/nonexistent");
+}
+
+/// Either the configuration is shown, or it is refused with a code and a reason.
+fn checked_config(bytes: &[u8], option: &str, nothing: &str) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("room for it");
+    let mut named = OsString::from(option);
+    named.push(file.path());
+    let line = ["paircached".into(), "--check-config".into(), named, nothing.into()];
+    if let Err(exit) = load(line) {
+        assert!(exit.code != 0 && !(exit.stderr.is_empty() && exit.stdout.is_empty()));
+    }
+}
