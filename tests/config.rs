@@ -180,7 +180,6 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
             64,
         ),
         (&["-D", ""], "No delimiter specified\n", 1),
-        (&["-D", ":"], "-D asks for stats detail, which is not supported yet\n", 64),
         (&["-S"], "-S asks for SASL, which is not supported yet\n", 64),
         (&["-Z"], "-Z asks for TLS, which is not supported yet\n", 64),
         (&["-Y", "f"], "-Y asks for authentication, which is not supported yet\n", 64),
@@ -220,7 +219,21 @@ fn suboptions_count_in_the_order_given() {
     assert_eq!(both(&["-o", "idle_timeout=9", "-o", "idle_timeout=-1"]), (true, 0));
     assert_eq!(both(&["-o", "idle_timeout=99999999999"]), (true, i32::MAX as u32));
     assert!(run(&["-o", "idle_timeout=5,no_maxconns_fast"]).no_effect.is_empty());
-    assert_eq!(run(&["-L", "-o", "no_modern,track_sizes"]).no_effect.len(), 3);
+    assert_eq!(run(&["-L", "-o", "no_modern,no_hashexpand"]).no_effect.len(), 3);
+}
+
+#[test]
+fn what_is_watched_and_counted_is_configured() {
+    let config =
+        run(&["-W", "-D", "|/", "-o", "watcher_logbuf_size=1,worker_logbuf_size=2,track_sizes"]);
+    assert!(!config.watch_enabled && config.track_sizes && config.detail_enabled);
+    assert_eq!((config.watcher_buffer, config.worker_buffer), (1 << 10, 2 << 10));
+    assert_eq!(config.prefix_delimiter, b'|');
+    assert!(config.no_effect.is_empty());
+    let config = run(&[]);
+    assert!(config.watch_enabled && !config.track_sizes && !config.detail_enabled);
+    assert_eq!((config.watcher_buffer, config.worker_buffer), (256 << 10, 64 << 10));
+    assert_eq!(config.prefix_delimiter, b':');
 }
 
 #[test]
@@ -320,7 +333,7 @@ fn reload_reads_the_same_files_again() {
 fn options(words: impl Iterator<Item = String>) -> BTreeSet<String> {
     words
         .filter(|word| word.starts_with('-'))
-        .map(|word| word.split(['=', ',']).next().unwrap().to_owned())
+        .map(|word| word.split(['=', ',', ' ']).next().unwrap().to_owned())
         .collect()
 }
 

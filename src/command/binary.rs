@@ -1,10 +1,12 @@
 //! The binary protocol's replies.
 
+mod stat;
+
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
-use super::{Cache, MEMCACHED_VERSION, Outcome, WorkerCounters, stats};
+use super::{Cache, MEMCACHED_VERSION, Outcome, WorkerCounters};
 use crate::protocol::Output;
 use crate::protocol::binary::{Frame, Get, REPLY, Request};
-use crate::protocol::text::{Verb, Words};
+use crate::protocol::text::Verb;
 use crate::store::{Item, Now};
 
 /// What a reply says beside its data.
@@ -64,10 +66,7 @@ pub fn execute_frame<'a>(
             context.read_frame(frame, get, out);
             return Outcome::Continue;
         }
-        Request::Stats(argument) => {
-            write_stats(cache, now, frame, argument, out);
-            return Outcome::Continue;
-        }
+        Request::Stats(argument) => return stat::run(cache, now, frame, argument, out),
         Request::Arithmetic { key, delta, increment, initial } => {
             let initial = initial.map(|(number, exptime)| (number, i64::from(exptime)));
             let only = only(frame.cas);
@@ -203,37 +202,18 @@ fn write_error(frame: &Frame<'_>, status: Status, out: &mut Output) {
 }
 
 fn write(frame: &Frame<'_>, status: Status, reply: &Reply<'_>, out: &mut Output) {
+    write_packet(frame.opcode, frame.opaque, status, reply, out);
+}
+
+fn write_packet(opcode: u8, opaque: [u8; 4], status: Status, reply: &Reply<'_>, out: &mut Output) {
     let body = reply.extras.len() + reply.key.len() + reply.value.len() + reply.behind;
-    out.push(&[REPLY, frame.opcode]);
+    out.push(&[REPLY, opcode]);
     out.push(&(reply.key.len() as u16).to_be_bytes());
     out.push(&[reply.extras.len() as u8, 0, 0, status as u8]);
     out.push(&(body as u32).to_be_bytes());
-    out.push(&frame.opaque);
+    out.push(&opaque);
     out.push(&reply.cas.to_be_bytes());
     out.push(reply.extras);
     out.push(reply.key);
     out.push(reply.value);
-}
-
-/// A reply per statistic, and an empty one behind the last.
-fn write_stats(cache: &Cache, now: Now, frame: &Frame<'_>, argument: &[u8], out: &mut Output) {
-    // Here more may follow these words, but none can be shortened as in the text protocol.
-    let argument = match argument {
-        [b'r', b'e', b's', b'e', b't', ..] => &b"reset"[..],
-        _ if argument.starts_with(b"settings") => b"settings",
-        b"" | b"items" | b"slabs" | b"sizes" | b"replication" => argument,
-        _ => return write_error(frame, Status::NotFound, out),
-    };
-    let mut lines = Output::default();
-    let start = lines.mark();
-    stats::write(cache, now, Words::of(argument), &mut lines);
-    for line in lines.copied_since(start).split(|&byte| byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(statistic) = line.strip_prefix(b"STAT ") else { continue };
-        let mut parts = statistic.splitn(2, |&byte| byte == b' ');
-        let key = parts.next().unwrap_or_default();
-        let value = parts.next().unwrap_or_default();
-        write(frame, Status::Ok, &Reply { key, value, ..Reply::default() }, out);
-    }
-    write(frame, Status::Ok, &Reply::default(), out);
 }

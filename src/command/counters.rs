@@ -106,6 +106,13 @@ pub struct ConnectionCounters {
 }
 
 impl ConnectionCounters {
+    /// `stats reset`: counts of events start again from zero.
+    pub(super) fn reset(&self) {
+        for counter in [&self.total, &self.rejected, &self.held, &self.held_us] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Open now.
     pub fn current(&self) -> u64 {
         self.current.load(Ordering::Relaxed)

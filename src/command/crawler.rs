@@ -1,8 +1,9 @@
 //! `lru_crawler`: the search for dead items, and dumps of those that live.
 
 use super::Cache;
+use super::dump::{Dump, Steps};
 use super::reply::line;
-use super::text::{Outcome, PAUSE_AT};
+use super::text::Outcome;
 use crate::protocol::text::{BAD_FORMAT, Words};
 use crate::protocol::{Output, base64, parse_u32_cut, parse_u64};
 use crate::store::{Cursor, Item, Now};
@@ -14,8 +15,6 @@ const SLEEP_MAX: u32 = 1_000_000;
 const CLASSES: u64 = 64;
 /// Places that a dump looks at under one lock.
 const STEP: u32 = 256;
-/// Locks that a dump takes before others have their turn.
-const STEPS_PER_TURN: usize = 16;
 /// Bytes that a key shows as they are.
 const PLAIN: &[u8] = b"-._~";
 
@@ -28,9 +27,8 @@ enum Kind {
     Get,
 }
 
-/// A dump under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dump {
+/// A dump of items under way.
+struct Items {
     kind: Kind,
     classes: u64,
     cursor: Cursor,
@@ -42,15 +40,11 @@ pub(super) fn run<'a>(cache: &Cache, now: Now, args: Words<'_>, out: &mut Output
     let reply = match args[..] {
         [word, classes] if b"crawl".starts_with(word) => crawl(cache, classes),
         [word, classes] if b"metadump".starts_with(word) => {
-            match dump(cache, Kind::Meta, classes) {
-                Ok(dump) => return dump.begin(cache, now, out),
-                Err(reply) => reply,
-            }
+            return dump(cache, now, Kind::Meta, classes, out);
         }
-        [word, classes] if b"mgdump".starts_with(word) => match dump(cache, Kind::Get, classes) {
-            Ok(dump) => return dump.begin(cache, now, out),
-            Err(reply) => reply,
-        },
+        [word, classes] if b"mgdump".starts_with(word) => {
+            return dump(cache, now, Kind::Get, classes, out);
+        }
         [word, items] if b"tocrawl".starts_with(word) => {
             parse_u32_cut(items).map_or(BAD_FORMAT, |_| "OK")
         }
@@ -90,7 +84,20 @@ fn crawl(cache: &Cache, classes: &[u8]) -> &'static str {
     }
 }
 
-fn dump(cache: &Cache, kind: Kind, classes: &[u8]) -> Result<Dump, &'static str> {
+fn dump<'a>(cache: &Cache, now: Now, kind: Kind, classes: &[u8], out: &mut Output) -> Outcome<'a> {
+    match items(cache, kind, classes) {
+        Ok(items) => {
+            line(out, "OK");
+            Dump::begin(items, cache, now, out)
+        }
+        Err(reply) => {
+            line(out, reply);
+            Outcome::Continue
+        }
+    }
+}
+
+fn items(cache: &Cache, kind: Kind, classes: &[u8]) -> Result<Items, &'static str> {
     if !cache.settings.dump_enabled {
         return Err(match kind {
             Kind::Meta => "ERROR metadump not allowed",
@@ -101,7 +108,7 @@ fn dump(cache: &Cache, kind: Kind, classes: &[u8]) -> Result<Dump, &'static str>
         return Err(DISABLED);
     }
     let classes = if classes == b"hash" { u64::MAX } else { class_set(classes)? };
-    Ok(Dump { kind, classes, cursor: Cursor::default() })
+    Ok(Items { kind, classes, cursor: Cursor::default() })
 }
 
 /// A list of classes, a bit each.
@@ -119,37 +126,22 @@ fn class_set(list: &[u8]) -> Result<u64, &'static str> {
     if set == 0 { Err("NOTSTARTED no items to crawl") } else { Ok(set) }
 }
 
-impl Dump {
-    fn begin<'a>(self, cache: &Cache, now: Now, out: &mut Output) -> Outcome<'a> {
-        line(out, "OK");
-        self.resume(cache, now, out)
-    }
-
-    /// Goes on with a dump for one turn.
-    pub fn resume<'a>(mut self, cache: &Cache, now: Now, out: &mut Output) -> Outcome<'a> {
-        let Dump { kind, classes, .. } = self;
-        for _ in 0..STEPS_PER_TURN {
-            if out.len() >= PAUSE_AT {
-                break;
+impl Steps for Items {
+    fn step(&mut self, cache: &Cache, now: Now, out: &mut Output) -> bool {
+        let (kind, classes) = (self.kind, self.classes);
+        let finished = cache.store.inspect(&mut self.cursor, STEP, now, |item| {
+            if classes & (1 << cache.class_of(&item)) == 0 {
+                return;
             }
-            let show = |item: Item<'_>| {
-                let value = item.value().len();
-                let size = cache.store.item_size(item.key().len(), item.flags(), value);
-                let class = cache.store.classes().class_of(size);
-                if classes & (1 << class) == 0 {
-                    return;
-                }
-                match kind {
-                    Kind::Meta => meta_line(cache, &item, size, class, out),
-                    Kind::Get => get_line(&item, out),
-                }
-            };
-            if cache.store.inspect(&mut self.cursor, STEP, now, show) {
-                line(out, if kind == Kind::Meta { "END" } else { "EN" });
-                return Outcome::Continue;
+            match kind {
+                Kind::Meta => meta_line(cache, &item, out),
+                Kind::Get => get_line(&item, out),
             }
+        });
+        if finished {
+            line(out, if kind == Kind::Meta { "END" } else { "EN" });
         }
-        Outcome::Dumping(self)
+        finished
     }
 }
 
@@ -166,7 +158,7 @@ fn get_line(item: &Item<'_>, out: &mut Output) {
     out.push(b"\r\n");
 }
 
-fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Output) {
+fn meta_line(cache: &Cache, item: &Item<'_>, out: &mut Output) {
     out.push(b"key=");
     push_encoded(item.key(), out);
     out.push(b" exp=");
@@ -179,9 +171,11 @@ fn meta_line(cache: &Cache, item: &Item<'_>, size: u64, class: u8, out: &mut Out
         out.push_number(number);
     }
     out.push(if item.fetched() { b" fetch=yes" } else { b" fetch=no" });
-    for (name, number) in
-        [(" cls=", u64::from(class)), (" size=", size), (" flags=", u64::from(item.flags()))]
-    {
+    for (name, number) in [
+        (" cls=", u64::from(cache.class_of(item))),
+        (" size=", cache.item_size(item)),
+        (" flags=", u64::from(item.flags())),
+    ] {
         out.push(name.as_bytes());
         out.push_number(number);
     }

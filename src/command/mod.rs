@@ -4,6 +4,7 @@ mod admin;
 mod binary;
 mod counters;
 mod crawler;
+mod dump;
 mod meta;
 mod operation;
 mod reply;
@@ -14,7 +15,7 @@ mod tuning;
 
 pub use binary::execute_frame;
 pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
-pub use crawler::Dump;
+pub use dump::Dump;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
 
@@ -67,6 +68,16 @@ impl Cache {
         if self.settings.cas { item.cas() } else { 0 }
     }
 
+    /// Size of an item as memcached counts it, in bytes.
+    fn item_size(&self, item: &Item<'_>) -> u64 {
+        self.store.item_size(item.key().len(), item.flags(), item.value().len())
+    }
+
+    /// The virtual slab class of an item.
+    fn class_of(&self, item: &Item<'_>) -> u8 {
+        self.store.classes().class_of(self.item_size(item))
+    }
+
     /// What all workers counted since the start or the last `stats reset`.
     pub fn totals(&self) -> WorkerTotals {
         let reset = *self.reset.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +87,7 @@ impl Cache {
     fn reset_totals(&self) {
         let mut reset = self.reset.lock().unwrap_or_else(PoisonError::into_inner);
         *reset = WorkerTotals::sum(self.workers.iter());
+        self.connections.reset();
         self.store.reset_stats();
     }
 }

@@ -47,6 +47,18 @@ pub struct Settings {
     pub dump_enabled: bool,
     /// `-o no_maxconns_fast` says no.
     pub maxconns_fast: bool,
+    /// `-W` says no.
+    pub watch_enabled: bool,
+    /// `-o watcher_logbuf_size`, in bytes.
+    pub watcher_buffer: u64,
+    /// `-o worker_logbuf_size`, in bytes.
+    pub worker_buffer: u64,
+    /// `-D`, or a colon.
+    pub prefix_delimiter: u8,
+    /// `-D` was given: counting by prefix is on from the start.
+    pub detail_enabled: bool,
+    /// `-o track_sizes`: `stats sizes` counts the items.
+    pub track_sizes: bool,
     /// `-o idle_timeout`, in seconds; 0 is never.
     pub idle_timeout: u32,
     /// `-o relaxed_privileges`: clients may move the clock by `debugtime`.
@@ -77,8 +89,8 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "chunk_size", settings.chunk_size);
     stat(out, "num_threads", settings.threads);
     stat(out, "num_threads_per_udp", settings.threads);
-    stat(out, "stat_key_prefix", ":");
-    stat(out, "detail_enabled", "no");
+    stat(out, "stat_key_prefix", char::from(settings.prefix_delimiter));
+    stat(out, "detail_enabled", yes_no(settings.detail_enabled));
     stat(out, "reqs_per_event", settings.requests_per_event);
     stat(out, "cas_enabled", yes_no(settings.cas));
     stat(out, "tcp_backlog", settings.backlog);
@@ -88,6 +100,8 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "item_size_max", settings.item_size_max);
     stat(out, "maxconns_fast", yes_no(settings.maxconns_fast));
     let idle_timeout = settings.idle_timeout.to_string();
+    let watcher_buffer = settings.watcher_buffer.to_string();
+    let worker_buffer = settings.worker_buffer.to_string();
     for (name, value) in [
         ("hashpower_init", "0"),
         ("slab_reassign", "yes"),
@@ -111,10 +125,10 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
         ("temp_lru", "no"),
         ("temporary_ttl", "61"),
         ("idle_timeout", &*idle_timeout),
-        ("watcher_logbuf_size", "262144"),
-        ("worker_logbuf_size", "65536"),
+        ("watcher_logbuf_size", &watcher_buffer),
+        ("worker_logbuf_size", &worker_buffer),
         ("read_buf_mem_limit", "0"),
-        ("track_sizes", "no"),
+        ("track_sizes", yes_no(settings.track_sizes)),
         ("inline_ascii_response", "no"),
         ("ssl_enabled", "no"),
         ("num_napi_ids", "0"),

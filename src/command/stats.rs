@@ -1,29 +1,49 @@
 //! `stats`, with memcached's names in memcached's order.
 
+mod cachedump;
+mod sizes;
+
 use super::reply::{line, stat};
-use super::{Cache, MEMCACHED_VERSION, settings};
+use super::{Cache, Dump, MEMCACHED_VERSION, Outcome, settings};
 use crate::protocol::Output;
 use crate::protocol::text::Words;
 use crate::store::{ClassStats, Now, PAGE, StoreStats};
+use sizes::Sizes;
 use std::sync::atomic::Ordering;
 
-/// Appends the reply to `stats` with these arguments. As in memcached, the beginning of a word is
-/// enough for `reset` and `settings`.
-pub(super) fn write(cache: &Cache, now: Now, mut args: Words<'_>, out: &mut Output) {
+/// Does `stats` with these arguments. As in memcached, the beginning of a word is enough where it
+/// stands for more than a table of the engine.
+pub(super) fn run<'a>(
+    cache: &Cache,
+    now: Now,
+    mut args: Words<'_>,
+    out: &mut Output,
+) -> Outcome<'a> {
     match args.next() {
         None => general(cache, now, out),
         Some(word) if b"reset".starts_with(word) => {
             cache.reset_totals();
-            return line(out, "RESET");
+            line(out, "RESET");
+            return Outcome::Continue;
         }
         Some(word) if b"settings".starts_with(word) => settings::write(cache, out),
+        Some(word) if b"cachedump".starts_with(word) => {
+            return cachedump::run(cache, now, args, out);
+        }
         Some(b"items") => items(cache, now, out),
         Some(b"slabs") => slabs(cache, now, out),
+        Some(b"sizes") if cache.settings.track_sizes => {
+            return Dump::begin(Sizes::default(), cache, now, out);
+        }
         Some(b"sizes") => stat(out, "sizes_status", "disabled"),
         Some(b"replication") => replication(cache, out),
-        Some(_) => return line(out, "ERROR"),
+        Some(_) => {
+            line(out, "ERROR");
+            return Outcome::Continue;
+        }
     }
     out.push(b"END\r\n");
+    Outcome::Continue
 }
 
 fn general(cache: &Cache, now: Now, out: &mut Output) {

@@ -2,7 +2,7 @@
 
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::reply::line;
-use super::{Cache, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning};
+use super::{Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
@@ -16,14 +16,14 @@ const KEYS_PER_TURN: usize = 1000;
 const VERBOSITY_MAX: u64 = 2;
 
 /// What the connection does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome<'a> {
     /// Reads the next request.
     Continue,
     /// Sends what waits, then goes on with the rest of this read by [`resume_get`].
     Paused(Get, Keys<'a>),
     /// Sends what waits, then goes on with this dump.
-    Dumping(crawler::Dump),
+    Dumping(Dump),
     /// Sends what waits and ends.
     Close,
     /// Ends, and the daemon with it.
@@ -90,11 +90,8 @@ pub fn execute<'a>(
         Request::Slabs(args) => tuning::slabs(cache, args),
         Request::Lru(args) => tuning::lru(args),
         Request::Crawler(args) => return crawler::run(cache, now, args, out),
-        Request::Stats(args) => {
-            stats::write(cache, now, args, out);
-            return Outcome::Continue;
-        }
         Request::DebugTime(args) => admin::debug_time(cache, args),
+        Request::Stats(args) => return stats::run(cache, now, args, out),
         Request::Shutdown { graceful } if cache.settings.shutdown_command => {
             return Outcome::Shutdown { graceful };
         }

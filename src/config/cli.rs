@@ -66,6 +66,21 @@ struct Spec {
     help: &'static str,
 }
 
+impl Spec {
+    /// How the option is written, for `-h`.
+    fn usage(&self) -> String {
+        let short = self.short.map_or(String::from("    "), |short| format!("-{short}"));
+        match (self.value, self.long.len()) {
+            (Some(value), 1) => format!("{short} <{value}>"),
+            (value, _) => {
+                let value = value.map_or(String::new(), |value| format!("=<{value}>"));
+                let comma = if self.short.is_some() { ", " } else { "" };
+                format!("{short}{comma}--{}{value}", self.long)
+            }
+        }
+    }
+}
+
 const fn spec(
     flag: Flag,
     short: Option<char>,
@@ -107,16 +122,16 @@ static SPECS: &[Spec] = &[
     spec(Flag::ItemSize, Some('I'), "max-item-size", Some("num"), "largest item, bytes or with k or m\n(default: 1m, from 1k to 1024m)"),
     spec(Flag::NoFlush, Some('F'), "disable-flush-all", None, "refuse flush_all"),
     spec(Flag::NoDump, Some('X'), "disable-dumping", None, "refuse dumps of keys; but -X PORT and\n-X LISTEN:CONNECT are --replication-port"),
-    spec(Flag::NoWatch, Some('W'), "disable-watch", None, "no effect: there is no watch"),
+    spec(Flag::NoWatch, Some('W'), "disable-watch", None, "refuse watch"),
     spec(Flag::LargePages, Some('L'), "enable-largepages", None, "no effect: memory is taken as it is needed"),
     spec(Flag::NapiIds, Some('N'), "napi-ids", Some("num"), "no effect: connections are dealt out in turn"),
-    spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); relaxed_privileges: obey debugtime;\nothers are checked and have no effect"),
+    spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); relaxed_privileges: obey debugtime;\nwatcher_logbuf_size=num (default: 256) and\nworker_logbuf_size=num (default: 64): kilobytes\nof lines that wait for \"watch\"; track_sizes: have\n\"stats sizes\" count the items;\nothers are checked and have no effect"),
     spec(Flag::Sasl, Some('S'), "enable-sasl", None, ""),
     spec(Flag::Tls, Some('Z'), "enable-ssl", None, ""),
     spec(Flag::AuthFile, Some('Y'), "auth-file", Some("file"), ""),
     spec(Flag::MemoryFile, Some('e'), "memory-file", Some("file"), ""),
     // It has no long name; its letter stands in for one.
-    spec(Flag::Delimiter, Some('D'), "D", Some("char"), ""),
+    spec(Flag::Delimiter, Some('D'), "D", Some("char"), "count by the prefixes of keys that end before this\ncharacter, for \"stats detail\" (default: off, :)"),
     spec(Flag::Peer, Some('x'), "peer", Some("host"), "replicate to this host, HOST or HOST:PORT"),
     spec(Flag::ReplicationPort, None, "replication-port", Some("port"), "PORT both nodes replicate on, or LISTEN:CONNECT\nwhere they differ (default: 11212)"),
     spec(Flag::SecretFile, None, "secret-file", Some("file"), "file of a secret that the peer must know too:\nthe link is sealed with it"),
@@ -324,9 +339,7 @@ pub(super) fn help() -> String {
         crate::command::MEMCACHED_VERSION
     );
     for spec in SPECS.iter().filter(|spec| !spec.help.is_empty()) {
-        let short = spec.short.map_or(String::from("    "), |short| format!("-{short}, "));
-        let value = spec.value.map_or(String::new(), |value| format!("=<{value}>"));
-        let mut left = format!("{short}--{}{value}", spec.long);
+        let mut left = spec.usage();
         for line in spec.help.lines() {
             let gap = COLUMN.saturating_sub(left.len()).max(1);
             text.push_str(&format!("{left}{:gap$}{line}\n", ""));

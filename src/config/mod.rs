@@ -83,6 +83,18 @@ pub struct Config {
     pub dump_enabled: bool,
     /// Send surplus clients away at once, rather than let them wait.
     pub maxconns_fast: bool,
+    /// Obey `watch`.
+    pub watch_enabled: bool,
+    /// Most that waits for one watcher, in bytes.
+    pub watcher_buffer: u64,
+    /// Most that a worker keeps for all watchers, in bytes.
+    pub worker_buffer: u64,
+    /// What ends the prefix of a key in `stats detail`.
+    pub prefix_delimiter: u8,
+    /// Count by prefix from the start.
+    pub detail_enabled: bool,
+    /// Have `stats sizes` count the items.
+    pub track_sizes: bool,
     /// Seconds after which an idle client is sent away; 0 is never.
     pub idle_timeout: u32,
     /// Obey `debugtime`.

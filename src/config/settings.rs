@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -81,6 +82,12 @@ pub(super) struct Settings {
     pub(super) shutdown_command: Set<bool>,
     pub(super) dump_enabled: Set<bool>,
     pub(super) maxconns_fast: Set<bool>,
+    pub(super) watch_enabled: Set<bool>,
+    pub(super) watcher_buffer: Set<u64>,
+    pub(super) worker_buffer: Set<u64>,
+    pub(super) prefix_delimiter: Set<u8>,
+    pub(super) detail_enabled: Set<bool>,
+    pub(super) track_sizes: Set<bool>,
     /// Seconds; 0 is never.
     pub(super) idle_timeout: Set<u32>,
     pub(super) relaxed_privileges: Set<bool>,
@@ -143,6 +150,12 @@ impl Default for Settings {
             shutdown_command: Set::new(false),
             dump_enabled: Set::new(true),
             maxconns_fast: Set::new(true),
+            watch_enabled: Set::new(true),
+            watcher_buffer: Set::new(256 << 10),
+            worker_buffer: Set::new(64 << 10),
+            prefix_delimiter: Set::new(b':'),
+            detail_enabled: Set::new(false),
+            track_sizes: Set::new(false),
             idle_timeout: Set::new(0),
             relaxed_privileges: Set::new(false),
             lru: Set::new(Lru::default()),
@@ -215,15 +228,18 @@ impl Settings {
             Flag::NoCas => self.cas.put(false, source),
             Flag::NoFlush => self.flush_enabled.put(false, source),
             Flag::NoDump => self.dump_enabled.put(false, source),
-            Flag::NoWatch => self.idle_flag(flag, "there is no watch to refuse", source),
+            Flag::NoWatch => self.watch_enabled.put(false, source),
             Flag::LargePages => {
                 self.idle_flag(flag, "memory is taken as it is needed", source);
             }
-            Flag::Delimiter if word.is_empty() => {
-                let what = "No delimiter specified";
-                return Err(Complaint::new(1, what, "leave -D out"));
+            Flag::Delimiter => {
+                let Some(&delimiter) = word.as_bytes().first() else {
+                    let what = "No delimiter specified";
+                    return Err(Complaint::new(1, what, "leave -D out"));
+                };
+                self.prefix_delimiter.put(delimiter, source);
+                self.detail_enabled.put(true, source);
             }
-            Flag::Delimiter => return Err(absent(flag, "stats detail")),
             Flag::Sasl => return Err(absent(flag, "SASL")),
             Flag::Tls => return Err(absent(flag, "TLS")),
             Flag::AuthFile => return Err(absent(flag, "authentication")),

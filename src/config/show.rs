@@ -72,6 +72,13 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("shutdown_command", &settings.shutdown_command);
     lines.plain("dump_enabled", &settings.dump_enabled);
     lines.plain("maxconns_fast", &settings.maxconns_fast);
+    lines.plain("watch_enabled", &settings.watch_enabled);
+    lines.add("watcher_buffer", size(settings.watcher_buffer.value), &settings.watcher_buffer);
+    lines.add("worker_buffer", size(settings.worker_buffer.value), &settings.worker_buffer);
+    let delimiter = [settings.prefix_delimiter.value].escape_ascii().to_string();
+    lines.add("prefix_delimiter", delimiter, &settings.prefix_delimiter);
+    lines.plain("detail_enabled", &settings.detail_enabled);
+    lines.plain("track_sizes", &settings.track_sizes);
     lines.plain("idle_timeout", &settings.idle_timeout);
     lines.plain("relaxed_privileges", &settings.relaxed_privileges);
 }

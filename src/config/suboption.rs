@@ -35,7 +35,6 @@ const SLABS: &str = "memory is not divided into slab pages";
 const LRU: &str = "there is one queue of items, kept in order by the requests themselves";
 const EXPIRY: &str =
     "the search for dead items goes in small steps of its own, until lru_crawler disable";
-const WATCH: &str = "there is no watch to keep lines for";
 const DEFAULT: &str = "it is the default";
 
 #[rustfmt::skip]
@@ -65,10 +64,10 @@ static SPECS: &[Spec] = &[
     spec(&["hot_max_factor"], Value::Needed("Missing hot_max_factor argument", |text| factor("hot", text)), LRU),
     spec(&["warm_max_factor"], Value::Needed("Missing warm_max_factor argument", |text| factor("warm", text)), LRU),
     spec(&["temporary_ttl"], Value::Needed("Missing temporary_ttl argument", any), LRU),
-    spec(&["watcher_logbuf_size"], Value::Needed("Missing watcher_logbuf_size argument", |text| parsed("watcher_logbuf_size", text)), WATCH),
-    spec(&["worker_logbuf_size"], Value::Needed("Missing worker_logbuf_size argument", |text| parsed("worker_logbuf_size", text)), WATCH),
-    spec(&["sock_cookie_id"], Value::Unused, WATCH),
-    spec(&["track_sizes"], Value::Unused, "no histogram of sizes is kept"),
+    spec(&["watcher_logbuf_size"], Value::Needed("Missing watcher_logbuf_size argument", |text| parsed("watcher_logbuf_size", text)), ""),
+    spec(&["worker_logbuf_size"], Value::Needed("Missing worker_logbuf_size argument", |text| parsed("worker_logbuf_size", text)), ""),
+    spec(&["sock_cookie_id"], Value::Unused, "no line of watch shows it"),
+    spec(&["track_sizes"], Value::Unused, ""),
     spec(&["read_buf_mem_limit"], Value::Needed("Missing read_buf_mem_limit argument", |text| parsed("read_buf_mem_limit", text)), "a worker has one buffer for all its connections"),
     spec(&["resp_obj_mem_limit"], Value::Unused, "memcached has given it up"),
     spec(&["inline_ascii_resp", "no_inline_ascii_resp"], Value::Unused, "memcached has given it up"),
@@ -154,6 +153,9 @@ fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
         "relaxed_privileges" => settings.relaxed_privileges.put(true, source),
         "maxconns_fast" => settings.maxconns_fast.put(true, source),
         "no_maxconns_fast" | "no_modern" => settings.maxconns_fast.put(false, source),
+        "watcher_logbuf_size" => settings.watcher_buffer.put(kilobytes(value), source),
+        "worker_logbuf_size" => settings.worker_buffer.put(kilobytes(value), source),
+        "track_sizes" => settings.track_sizes.put(true, source),
         // Below 1 it is off, as in memcached.
         "idle_timeout" => {
             settings.idle_timeout.put(u32::try_from(leading(value)).unwrap_or(0), source);
@@ -170,6 +172,11 @@ fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
         _ => return,
     }
     settings.lru.source = source.clone();
+}
+
+/// Bytes of a checked number of kilobytes.
+fn kilobytes(text: &str) -> u64 {
+    text.trim().parse::<u64>().unwrap_or(0) << 10
 }
 
 /// The number that `text` begins with, else 0: memcached reads these by `atoi`.

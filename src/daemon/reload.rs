@@ -59,6 +59,11 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("dump_enabled", old.dump_enabled != new.dump_enabled),
         ("relaxed_privileges", old.relaxed_privileges != new.relaxed_privileges),
         ("monitor", old.monitor != new.monitor),
+        ("watch_enabled", old.watch_enabled != new.watch_enabled),
+        ("watcher_buffer", old.watcher_buffer != new.watcher_buffer),
+        ("worker_buffer", old.worker_buffer != new.worker_buffer),
+        ("prefix_delimiter", old.prefix_delimiter != new.prefix_delimiter),
+        ("track_sizes", old.track_sizes != new.track_sizes),
         ("replication", old.replication != new.replication),
         ("log.target", old.log.target != new.log.target || old.log.facility != new.log.facility),
         // The limit that the system granted at the start may be below what was asked for.

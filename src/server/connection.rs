@@ -64,11 +64,11 @@ enum Next {
     End(End),
 }
 
-/// A request that goes on in the next turn; what is left of its line stands at the front of the input.
+/// A request that goes on in the next turn.
 enum Paused {
-    /// A read with keys left.
+    /// A read with keys left; they stand at the front of the input.
     Get(Get),
-    /// A dump.
+    /// A dump; its line was taken.
     Dump(Dump),
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Connection {
     needed: usize,
     /// Bytes of input still to be thrown away.
     skip: usize,
-    /// The request that `unfinished` begins with, if it has begun to be answered.
+    /// The request that has begun to be answered.
     paused: Option<Paused>,
     /// Whether the binary protocol is spoken, once the first byte has told.
     binary: Option<bool>,
@@ -204,7 +204,7 @@ impl Connection {
             // The replies from before go out together with those of this turn.
             std::mem::swap(output, &mut self.replies);
         }
-        let next = if self.unfinished.is_empty() {
+        let next = if self.unfinished.is_empty() && self.paused.is_none() {
             let mut buffer = ReadBuf::new(input);
             if std::task::ready!(self.socket.poll_read(cx, &mut buffer))? == 0 {
                 return Poll::Ready(Ok(Next::End(End::Closed)));
@@ -279,7 +279,7 @@ impl Connection {
             *to_skip -= skipped;
             at += skipped;
             let rest = &input[at..];
-            if rest.is_empty() {
+            if rest.is_empty() && paused.is_none() {
                 return (at, Next::Read(0));
             }
             if out.len() >= OUTPUT_MAX {
@@ -290,15 +290,14 @@ impl Connection {
             }
             left -= 1;
             let mark = out.mark();
-            let start = at;
             let is_binary = || terms.protocol.is_binary(rest[0]);
             let outcome = if let Some(paused) = paused.take() {
-                // The line was complete when the request began.
-                let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
-                let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
-                at += end + 1;
                 match paused {
                     Paused::Get(get) => {
+                        // The line was complete when the request began.
+                        let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
+                        let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+                        at += end + 1;
                         resume_get(cache, worker, now, get, Keys::resume(line), out)
                     }
                     Paused::Dump(dump) => dump.resume(cache, now, out),
@@ -350,7 +349,7 @@ impl Connection {
                 Outcome::Dumping(dump) => {
                     *paused = Some(Paused::Dump(dump));
                     let next = if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield };
-                    return (start, next);
+                    return (at, next);
                 }
                 Outcome::Close => return (at, Next::End(End::Closed)),
                 Outcome::Shutdown { graceful } => {
