@@ -52,8 +52,9 @@ class Host:
         return done.stdout
 
     def remove(self):
+        own = self.network()
         for process in Path("/proc").iterdir():
-            if process.name.isdigit() and self.network(process.name) == self.network():
+            if process.name.isdigit() and own is not None and self.network(process.name) == own:
                 os.kill(int(process.name), signal.SIGKILL)
         self.keeper.wait(20)
 
