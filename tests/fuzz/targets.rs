@@ -54,11 +54,11 @@ pub fn link(bytes: &[u8]) {
         cas: true,
         tombstone_memory: Some(1 << 16),
     };
-    let peer = Hello {
+    let hello = |node, incarnation| Hello {
         protocol: Hello::protocol(),
-        node: Node::B,
+        node,
         node_fixed: true,
-        incarnation: 2,
+        incarnation,
         clock: NOW.0,
         seen_incarnation: 0,
         seen_batch: 0,
@@ -66,8 +66,9 @@ pub fn link(bytes: &[u8]) {
         item_size_max: 1024,
         cluster: String::new(),
     };
+    let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
     let store = Arc::new(Store::new(&settings));
-    let mut session = Session::start(store, Memory::default(), 1, &peer, 1 << 16, NOW);
+    let mut session = Session::start(store, Memory::default(), &ours, &peer, NOW);
     let mut rest = bytes;
     let mut input = BytesMut::new();
     let mut out = Vec::new();
@@ -89,13 +90,14 @@ pub fn link(bytes: &[u8]) {
 
 /// A change that can be read is written as it was.
 fn changes(mut bytes: &[u8]) {
+    let (_, protocol) = Hello::protocol();
     loop {
         let before = bytes;
-        let Ok(change) = frame::read_change(&mut bytes) else { return };
+        let Ok(change) = frame::read_change(&mut bytes, protocol) else { return };
         let mut written = Vec::new();
-        frame::write_change(&mut written, &change);
+        frame::write_change(&mut written, &change, protocol);
         let mut again = &written[..];
-        assert_eq!(frame::read_change(&mut again), Ok(change));
+        assert_eq!(frame::read_change(&mut again, protocol), Ok(change));
         assert!(again.is_empty() && bytes.len() < before.len());
     }
 }
