@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::value::Complaint;
 
@@ -180,7 +180,8 @@ pub(super) fn parse(program: &str, words: &[OsString]) -> Result<Words, Complain
     }
 }
 
-fn command() -> Command {
+/// The options as clap knows them, for parsing and for the completions of shells.
+pub(super) fn command() -> Command {
     let mut command = Command::new("paircached")
         .no_binary_name(true)
         .disable_help_flag(true)
@@ -188,7 +189,10 @@ fn command() -> Command {
         .infer_long_args(true)
         .args_override_self(true);
     for spec in SPECS {
-        let mut arg = Arg::new(spec.long);
+        let mut arg = Arg::new(spec.long).help(spec.help.replace('\n', " "));
+        if matches!(spec.value, Some("file")) {
+            arg = arg.value_hint(ValueHint::AnyPath);
+        }
         if spec.long.len() > 1 {
             arg = arg.long(spec.long);
         }

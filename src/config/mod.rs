@@ -28,6 +28,11 @@ use std::time::Duration;
 
 pub use load::load;
 
+/// The daemon's command line, for completing it in shells.
+pub fn command_line() -> clap::Command {
+    cli::command()
+}
+
 /// Everything the daemon was told, checked; nothing in it needs to be parsed again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use client::{ANSWER_TIMEOUT, ask};
 use server::Server;
@@ -49,6 +49,14 @@ enum Action {
         #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
         timeout: Duration,
     },
+    /// Print what lets a shell complete the command line of pairctl, or of the daemon
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+        /// Which program's command line
+        #[arg(long, value_name = "PROGRAM", default_value = "pairctl", value_parser = ["pairctl", "paircached"])]
+        program: String,
+    },
     /// Put load on a node, or any memcached, and measure it (it overwrites keys named key:NUMBER)
     Bench(bench::Load),
 }
@@ -60,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
         Action::Status => status::status(&arguments.servers),
         Action::Stats { arguments: words } => stats(&arguments.servers, words),
         Action::Health { timeout } => health::health(&arguments.servers, *timeout),
+        Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
         Action::Bench(load) => bench::bench(&arguments.servers, load),
     };
     // Nobody is left to tell when these cannot be written.
@@ -70,6 +79,16 @@ pub(crate) fn main() -> ExitCode {
 
 /// Text for standard output, text for standard error, exit code.
 type Outcome = (String, String, u8);
+
+fn completions(shell: clap_complete::Shell, program: &str) -> String {
+    let mut command = match program {
+        "paircached" => paircached::config::command_line(),
+        _ => Arguments::command(),
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, program, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
 
 fn stats(servers: &[Server], words: &[String]) -> Outcome {
     let (mut output, mut errors, mut code) = (String::new(), String::new(), 0);

@@ -50,11 +50,11 @@ def test_the_shipped_toml_shows_every_setting_with_its_default(effective, syscon
     active = tmp_path / "active.toml"
     active.write_text(ACTIVE.sub("", toml.read_text()))
     default, shown = effective(sysconfig, toml), effective(sysconfig, active)
-    ours = {name for name in shown if name.startswith(("replication.", "log."))}
+    ours = {name for name in shown if name.startswith(("replication.", "monitor.", "log."))}
     assert {name for name in ours if str(active) not in shown[name][1]} == set()
     # Examples, for these have no default.
     differing = {name for name in ours if shown[name][0] != default[name][0]}
-    assert differing == {"replication.peer", "replication.listen"}
+    assert differing == {"replication.peer", "replication.listen", "monitor.listen", "monitor.peer"}
 
 
 def test_a_fault_in_the_toml_would_be_found(effective, sysconfig, toml, tmp_path):

@@ -17,16 +17,25 @@ FILES = {
     "/usr/bin/memcached": ["lrwxrwxrwx", "root:root", "", "paircached"],
     "/usr/bin/paircached": ["-rwxr-xr-x", "root:root", "", ""],
     "/usr/bin/pairctl": ["-rwxr-xr-x", "root:root", "", ""],
+    "/usr/lib/firewalld": ["drwxr-xr-x", "root:root", "", ""],
+    "/usr/lib/firewalld/services": ["drwxr-xr-x", "root:root", "", ""],
+    "/usr/lib/firewalld/services/paircached-monitor.xml": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/lib/firewalld/services/paircached-replication.xml": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/lib/firewalld/services/paircached.xml": ["-rw-r--r--", "root:root", "", ""],
     "/usr/lib/systemd/system/memcached.service": ["lrwxrwxrwx", "root:root", "", "paircached.service"],
     "/usr/lib/systemd/system/memcached@.service": ["lrwxrwxrwx", "root:root", "", "paircached@.service"],
     "/usr/lib/systemd/system/paircached.service": ["-rw-r--r--", "root:root", "", ""],
     "/usr/lib/systemd/system/paircached@.service": ["-rw-r--r--", "root:root", "", ""],
     "/usr/lib/sysusers.d/memcached.conf": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/share/bash-completion/completions/paircached": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/share/bash-completion/completions/pairctl": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/doc/paircached": ["drwxr-xr-x", "root:root", "", ""],
     "/usr/share/doc/paircached/CHANGELOG.md": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/doc/paircached/README.md": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/doc/paircached/paircached.service.d": ["drwxr-xr-x", "root:root", "", ""],
     "/usr/share/doc/paircached/paircached.service.d/10-user.conf.example": ["-rw-r--r--", "root:root", "d", ""],
+    "/usr/share/fish/vendor_completions.d/paircached.fish": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/share/fish/vendor_completions.d/pairctl.fish": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/licenses/paircached": ["drwxr-xr-x", "root:root", "", ""],
     "/usr/share/licenses/paircached/LICENSE": ["-rw-r--r--", "root:root", "l", ""],
     "/usr/share/licenses/paircached/LICENSE.crates": ["-rw-r--r--", "root:root", "l", ""],
@@ -36,6 +45,8 @@ FILES = {
     "/usr/share/man/man1/pairctl.1.gz": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/man/man5/paircached.toml.5.gz": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/man/man8/paircached.8.gz": ["-rw-r--r--", "root:root", "d", ""],
+    "/usr/share/zsh/site-functions/_paircached": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/share/zsh/site-functions/_pairctl": ["-rw-r--r--", "root:root", "", ""],
 }
 
 
@@ -157,3 +168,39 @@ def test_the_manual_page_reads_well(root, page):
 def test_rpmlint_has_nothing_to_say(package, source_package):
     said = run("rpmlint", "--config", TOP / "rpm/rpmlint.toml", package.path, source_package.path, check=False)
     assert "0 errors, 0 warnings" in said, said
+
+
+@pytest.mark.parametrize(
+    "line, candidates",
+    [
+        (["paircached", "--check-c"], ["--check-config"]),
+        (["pairctl", "heal"], ["health"]),
+        (["pairctl", "health", "--time"], ["--timeout"]),
+    ],
+)
+def test_bash_completes_the_command_lines(root, line, candidates):
+    program = line[0]
+    script = root / "usr/share/bash-completion/completions" / program
+    words = " ".join(f"'{word}'" for word in line)
+    said = run(
+        "bash", "-euc",
+        f"source {script}; COMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; "
+        f"_{program} {program} '{line[-1]}' '{line[-2]}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+    )  # fmt: skip
+    assert said.split() == candidates
+
+
+@pytest.mark.parametrize("service", ["paircached", "paircached-replication", "paircached-monitor"])
+def test_firewalld_is_told_the_ports_that_are_the_defaults(root, service):
+    import xml.etree.ElementTree as tree
+
+    described = tree.parse(root / f"usr/lib/firewalld/services/{service}.xml").getroot()
+    assert described.tag == "service" and described.findtext("short") and described.findtext("description")
+    ports = [(port.get("protocol"), port.get("port")) for port in described.findall("port")]
+    shown = (TOP / "rpm/paircached.toml").read_text()
+    expected = {
+        "paircached": "11211",
+        "paircached-replication": re.search(r"^#port = (\d+)", shown, re.M)[1],
+        "paircached-monitor": re.search(r'^#listen = \["127.0.0.1:(\d+)"', shown, re.M)[1],
+    }
+    assert ports == [("tcp", expected[service])]
