@@ -76,7 +76,8 @@ fn outcome(case: &Path) -> String {
     };
     let all = dir.contains("/01-");
     let mut text = String::new();
-    for line in stdout.lines().filter(|line| all || !line.ends_with("# default")) {
+    let of_interest = |line: &&str| !line.ends_with("# default") && !line.starts_with("advice: ");
+    for line in stdout.lines().filter(|line| all || of_interest(line)) {
         // The columns depend on lines that are left out.
         text += &match line.split_once("  # ") {
             Some((setting, source)) if !all => format!("{}  # {source}\n", setting.trim_end()),
@@ -353,6 +354,22 @@ fn the_manual_has_every_option_of_the_help_and_no_other() {
     }));
     assert!(shown.len() > 60, "{shown:?}");
     assert_eq!(shown, explained);
+}
+
+#[test]
+fn the_advice_on_memory_leaves_room_for_what_is_configured() {
+    let advised = |words: &str| {
+        let words = format!("--check-config {words}");
+        let text = print(&words.split_whitespace().collect::<Vec<_>>());
+        let (_, advice) = text.split_once("advice: MemoryMax=").unwrap();
+        advice.split_once('M').unwrap().0.parse::<u64>().unwrap()
+    };
+    let least = advised("");
+    assert!((64 + 32..64 * 3).contains(&least), "{least}");
+    assert!(advised("-m 10240") > least + 10_176);
+    assert!(advised("-c 20000") > least + 200);
+    assert!(advised("-I 32m") > least + 30);
+    assert!(advised("-x 192.0.2.2") >= least + 8);
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) fn show(settings: &Settings) -> String {
     for (setting, source) in &lines.0 {
         text.push_str(&format!("{setting:width$}  # {source}\n"));
     }
+    text.push_str(&format!("advice: {}\n", memory_advice(settings)));
     for line in &settings.no_effect {
         text.push_str(&format!("no effect: {line}\n"));
     }
@@ -29,6 +30,38 @@ pub(super) fn show(settings: &Settings) -> String {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
+}
+
+/// What the daemon may come to need in all, for whoever limits it from outside. Killing it there
+/// would cost the cache, so the figure is generous.
+fn memory_advice(settings: &Settings) -> String {
+    /// Program, libraries, and what the allocator holds in reserve.
+    const BASE: u64 = 32 << 20;
+    /// Buffers that a worker lends its connections.
+    const PER_THREAD: u64 = 1 << 20;
+    /// Between the 2 KiB of an idle one and the largest item of one that sends it.
+    const PER_CONNECTION: u64 = 16 << 10;
+    let memory = settings.memory.value;
+    let (threads, connections) = (settings.threads.value, settings.max_connections.value);
+    // What is on its way in each direction.
+    let link = match settings.peer.value {
+        Some(_) => 2 * settings.window.value + (4 << 20),
+        None => 0,
+    };
+    let most = memory
+        + memory / 16
+        + BASE
+        + PER_THREAD * u64::from(threads)
+        + PER_CONNECTION * u64::from(connections)
+        + settings.item_size_max.value
+        + link;
+    let replicated = if link > 0 { " and a peer" } else { "" };
+    format!(
+        "MemoryMax={}M in the unit has room for {} of items, {connections} connections, \
+         {threads} threads{replicated}",
+        most.div_ceil(1 << 20),
+        size(memory)
+    )
 }
 
 #[derive(Default)]
