@@ -2,8 +2,7 @@
 
 use super::exit::Fatal;
 use crate::config::{Config, Listen, Place, Port};
-use crate::server::listener::{BindError, bind_tcp};
-use crate::server::{Listeners, Terms};
+use crate::server::{BindError, Inherited, Listeners, Terms};
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
@@ -25,6 +24,22 @@ fn terms(config: &Config, listen: Option<&Listen>) -> Arc<Terms> {
 
 fn fatal(what: String, error: &io::Error) -> Fatal {
     Fatal::os(BindError::new(what, error).to_string())
+}
+
+/// Listeners that begin with what the service manager passed, sd_listen_fds(3).
+pub(super) fn inherit() -> Result<Listeners, Fatal> {
+    let inherited = Inherited::take().map_err(|error| {
+        Fatal::os(format!("failed to take over the sockets that LISTEN_FDS announces: {error}"))
+    })?;
+    Ok(Listeners::new(inherited))
+}
+
+/// Takes inherited sockets that no address of the configuration names for clients.
+pub(super) fn keep_inherited(config: &Config, listeners: &mut Listeners) {
+    let count = listeners.add_inherited(&terms(config, None));
+    if count > 0 {
+        log::info!("event=sockets_inherited unnamed={count}");
+    }
 }
 
 /// Binds the addresses of clients, which may take the rights of root.
@@ -86,7 +101,7 @@ pub(super) fn bind_unix(config: &Config, listeners: &mut Listeners) -> Result<()
 }
 
 /// Binds the addresses of the peer.
-pub(super) fn bind_peer(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+pub(super) fn bind_peer(config: &Config, bound: &mut Listeners) -> Result<Vec<TcpListener>, Fatal> {
     let Some(replication) = &config.replication else {
         return Ok(Vec::new());
     };
@@ -94,7 +109,7 @@ pub(super) fn bind_peer(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
     let hosts = if replication.listen.is_empty() { &any[..] } else { &replication.listen };
     let mut listeners = Vec::new();
     for host in hosts {
-        let bound = bind_tcp(host, replication.port, config.backlog).map_err(|error| {
+        let bound = bound.bind_tcp(host, replication.port, config.backlog).map_err(|error| {
             fatal(format!("{host} port {} for the peer", replication.port), &error)
         })?;
         listeners.extend(bound);
@@ -103,11 +118,14 @@ pub(super) fn bind_peer(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
 }
 
 /// Binds the addresses of the endpoint for operators.
-pub(super) fn bind_monitor(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+pub(super) fn bind_monitor(
+    config: &Config,
+    bound: &mut Listeners,
+) -> Result<Vec<TcpListener>, Fatal> {
     let endpoints = config.monitor.as_ref().map_or(&[][..], |monitor| &monitor.listen);
     let mut listeners = Vec::new();
     for (host, port) in endpoints {
-        let bound = bind_tcp(host, *port, config.backlog);
+        let bound = bound.bind_tcp(host, *port, config.backlog);
         listeners.extend(
             bound.map_err(|error| fatal(format!("{host} port {port} for monitoring"), &error))?,
         );

@@ -68,6 +68,7 @@ fn say(stream: &mut impl Write, text: &str) {
 
 /// All that comes before the first thread: rights are needed first and dropped in the middle.
 fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
+    let mut listeners = bind::inherit()?;
     let detached = if config.detach {
         Some(detach::detach(config.verbosity > 0, config.coredumps)?)
     } else {
@@ -85,12 +86,12 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         limits::allow_core_dumps()?;
     }
     config.max_connections = limits::raise_open_files(config.max_connections);
-    let mut listeners = Listeners::default();
     bind::bind_addresses(&config, &mut listeners)?;
-    let peers = bind::bind_peer(&config)?;
-    let monitors = bind::bind_monitor(&config)?;
+    let peers = bind::bind_peer(&config, &mut listeners)?;
+    let monitors = bind::bind_monitor(&config, &mut listeners)?;
     privileges::drop_to(user.as_ref(), config.coredumps)?;
     bind::bind_unix(&config, &mut listeners)?;
+    bind::keep_inherited(&config, &mut listeners);
     if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE)
         && config.unix_socket.is_none()
     {

@@ -1,5 +1,6 @@
 //! Where clients connect: binding, and accepting within the limit of connections.
 
+use super::inherited::Inherited;
 use super::socket::Accepted;
 use super::terms::Terms;
 use super::worker::Workers;
@@ -48,15 +49,27 @@ impl BindError {
 }
 
 /// Bound listeners.
-#[derive(Default)]
 pub struct Listeners {
+    inherited: Inherited,
     tcp: Vec<(std::net::TcpListener, Arc<Terms>)>,
     unix: Vec<(UnixListener, Arc<Terms>)>,
 }
 
-/// Binds every address that `host` and `port` mean; `*` is any. Addresses in use are skipped as
-/// long as one is left.
-pub fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Vec<std::net::TcpListener>> {
+/// Binds every address that `host` and `port` mean, or takes it from `inherited`; `*` is any.
+/// Addresses in use are skipped as long as one is left.
+fn bind_tcp(
+    host: &str,
+    port: u16,
+    backlog: u32,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    if host == "*" {
+        // Some of the addresses are taken by these; whoever opened them chose them.
+        let there = inherited.port(port);
+        if !there.is_empty() {
+            return Ok(there);
+        }
+    }
     let addresses: Vec<SocketAddr> = if host == "*" {
         vec![([0, 0, 0, 0], port).into(), ([0u16; 8], port).into()]
     } else {
@@ -68,7 +81,11 @@ pub fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Vec<std::net:
     let mut port = port;
     for mut address in addresses {
         address.set_port(port);
-        match bind_address(address, backlog) {
+        let bound = match inherited.tcp(address) {
+            Some(listener) => Ok(listener),
+            None => bind_address(address, backlog),
+        };
+        match bound {
             Ok(listener) => {
                 port = listener.local_addr()?.port();
                 listeners.push(listener);
@@ -104,6 +121,30 @@ fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpLi
 }
 
 impl Listeners {
+    /// None yet; those of `inherited` are taken before others are bound.
+    pub fn new(inherited: Inherited) -> Listeners {
+        Listeners { inherited, tcp: Vec::new(), unix: Vec::new() }
+    }
+
+    /// Takes what is left of the inherited listeners for clients too; returns how many.
+    pub fn add_inherited(&mut self, terms: &Arc<Terms>) -> usize {
+        let (tcp, unix) = std::mem::take(&mut self.inherited).rest();
+        let count = tcp.len() + unix.len();
+        self.tcp.extend(tcp.into_iter().map(|listener| (listener, Arc::clone(terms))));
+        self.unix.extend(unix.into_iter().map(|listener| (listener, Arc::clone(terms))));
+        count
+    }
+
+    /// Binds addresses that are not for clients: see [`Listeners::add_tcp`].
+    pub fn bind_tcp(
+        &mut self,
+        host: &str,
+        port: u16,
+        backlog: u32,
+    ) -> io::Result<Vec<std::net::TcpListener>> {
+        bind_tcp(host, port, backlog, &mut self.inherited)
+    }
+
     /// Binds one TCP address of `-l`, or any with `*`.
     pub fn add_tcp(
         &mut self,
@@ -112,7 +153,7 @@ impl Listeners {
         backlog: u32,
         terms: &Arc<Terms>,
     ) -> io::Result<()> {
-        let bound = bind_tcp(host, port, backlog)?;
+        let bound = self.bind_tcp(host, port, backlog)?;
         self.tcp.extend(bound.into_iter().map(|listener| (listener, Arc::clone(terms))));
         Ok(())
     }
@@ -124,6 +165,10 @@ impl Listeners {
         mask: u32,
         terms: &Arc<Terms>,
     ) -> Result<(), BindError> {
+        if let Some(listener) = self.inherited.unix(path) {
+            self.unix.push((listener, Arc::clone(terms)));
+            return Ok(());
+        }
         let what = format!("UNIX socket: {}", path.display());
         let failed = |error: io::Error| BindError::new(what.clone(), &error);
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {

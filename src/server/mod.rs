@@ -1,12 +1,14 @@
 //! The clients' side: listeners, workers, connections.
 
 mod connection;
+mod inherited;
 pub mod listener;
 mod socket;
 mod terms;
 mod trace;
 pub mod worker;
 
+pub use inherited::Inherited;
 pub use listener::{BindError, Listeners};
 pub use terms::{Tag, Terms, TlsMode};
 pub use worker::Workers;

@@ -14,7 +14,7 @@ DROP_IN = UNITS / "paircached.service.d" / "10-user.conf.example"
 @pytest.fixture
 def units(tmp_path):
     """The two units, where no drop-in of this host applies."""
-    for unit in UNITS.glob("*.service"):
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.socket")]:
         shutil.copy(unit, tmp_path)
     return tmp_path
 
@@ -51,7 +51,9 @@ def test_the_drop_in_is_no_drop_in_until_somebody_copies_it(units):
     assert [path.name for path in DROP_IN.parent.iterdir()] == ["10-user.conf.example"]
 
 
-@pytest.mark.parametrize("name", ["paircached.service", "paircached@11311.service", "the drop-in"])
+@pytest.mark.parametrize("name", [
+    "paircached.service", "paircached@11311.service", "paircached.socket", "paircached@11311.socket", "the drop-in",
+])
 def test_systemd_finds_no_fault_with_the_unit(units, root, name):
     for unit in units.glob("*.service"):
         # systemd looks whether the programs are there.
