@@ -10,7 +10,7 @@
 //! | [`command`] | what each command means |
 //! | [`replication`] | the state machine of the link; no I/O |
 //! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
-//! | [`clock`] | the time |
+//! | [`clock`], [`tls`] | the time; certificates for TLS |
 //! | [`store`] | items, versions, memory; no I/O |
 
 pub mod clock;
@@ -22,3 +22,4 @@ pub mod protocol;
 pub mod replication;
 pub mod server;
 pub mod store;
+pub mod tls;

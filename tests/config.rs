@@ -182,10 +182,39 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
         ),
         (&["-D", ""], "No delimiter specified\n", 1),
         (&["-S"], "-S asks for SASL, which is not supported yet\n", 64),
-        (&["-Z"], "-Z asks for TLS, which is not supported yet\n", 64),
+        (&["-Z", "-p", "0"], "ERROR: You cannot enable SSL without a TCP port.\n", 64),
         (&["-Y", "f"], "-Y asks for authentication, which is not supported yet\n", 64),
         (&["-e", "f"], "-e asks for a warm restart, which is not supported yet\n", 64),
-        (&["-o", "ssl_key=f"], "ssl_key asks for TLS, which is not supported\n", 64),
+        (&["-Z"], "Error loading the certificate chain: (null) : ssl_chain_cert is not set\n", 64),
+        (
+            &["-Z", "-o", "ssl_chain_cert=c"],
+            "Error loading the key: (null) : ssl_key is not set\n",
+            64,
+        ),
+        (&["-o", "ssl_key"], "Missing ssl_key argument\n", 1),
+        (&["-o", "ssl_keyformat=pem"], "could not parse argument to ssl_keyformat\n", 1),
+        (&["-o", "ssl_verify_mode=x"], "could not parse argument to ssl_verify_mode\n", 1),
+        (&["-o", "ssl_wbuf_size=-1"], "could not parse argument to ssl_wbuf_size\n", 1),
+        (
+            &["-o", "ssl_verify_mode=4"],
+            "Invalid ssl_verify_mode. Use help to see valid options.\n",
+            1,
+        ),
+        (
+            &["-o", "ssl_min_version=-1"],
+            "Invalid ssl_min_version. Use help to see valid options.\n",
+            1,
+        ),
+        (
+            &["-Z", "-o", "ssl_chain_cert=c,ssl_key=k,ssl_verify_mode=2"],
+            "ssl_verify_mode asks for certificates of clients without ssl_ca_cert\n",
+            64,
+        ),
+        (
+            &["-Z", "-l", "mtls:::1", "-o", "ssl_chain_cert=c,ssl_key=k"],
+            "mtls:::1 asks for certificates of clients without ssl_ca_cert\n",
+            64,
+        ),
         (&["-o", "ext_path=f:1g"], "ext_path asks for extstore, which is not supported\n", 64),
         (&["-o", "slab_sizes"], "Missing slab_sizes argument\n", 1),
         (&["-o", "slab_chunk_max=x"], "could not parse argument to slab_chunk_max\n", 1),
@@ -292,7 +321,7 @@ fn help_version_and_licence_are_printed() {
     assert!(help.starts_with("paircached "), "{help}");
     assert!(help.contains("memcached 1.6.45") && help.contains("-p, --port=<num>"));
     // What upstream's tests and wrappers take for features this build would have.
-    for absent in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+    for absent in ["sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
         assert!(!help.to_lowercase().contains(absent), "{absent}");
     }
     let version = format!("memcached 1.6.45\npaircached {}\n", env!("CARGO_PKG_VERSION"));

@@ -33,3 +33,11 @@ pub(super) fn debug_time(cache: &Cache, mut args: Words<'_>) -> &'static str {
     };
     if by.is_some_and(|by| cache.clock.turn(by)) { "OK" } else { "ERROR" }
 }
+
+/// `refresh_certs`: loads the certificates again. The error is what the client is told.
+pub(super) fn refresh_certificates(cache: &Cache) -> Result<(), String> {
+    let Some(tls) = &cache.tls else {
+        return Err("Error TLS not enabled".to_owned());
+    };
+    tls.refresh("refresh_certs").map_err(|error| error.to_string())
+}

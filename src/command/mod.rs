@@ -22,6 +22,7 @@ pub use text::{Outcome, execute, refuse, resume_get};
 use crate::clock::Clock;
 use crate::replication::Status;
 use crate::store::{Item, Store};
+use crate::tls::Tls;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,13 +45,20 @@ pub struct Cache {
     pub connections: ConnectionCounters,
     /// How the pair is doing; without it there is no peer.
     pub replication: Option<Arc<Status>>,
+    /// What handshakes need; without it there is no TLS.
+    pub tls: Option<Arc<Tls>>,
     /// What had been counted when `stats reset` was last asked for.
     reset: Mutex<WorkerTotals>,
 }
 
 impl Cache {
     /// A cache for `settings.threads` workers.
-    pub fn new(store: Arc<Store>, settings: Settings, replication: Option<Arc<Status>>) -> Cache {
+    pub fn new(
+        store: Arc<Store>,
+        settings: Settings,
+        replication: Option<Arc<Status>>,
+        tls: Option<Arc<Tls>>,
+    ) -> Cache {
         Cache {
             store,
             clock: if settings.movable_clock { Clock::start_movable() } else { Clock::start() },
@@ -58,6 +66,7 @@ impl Cache {
             workers: (0..settings.threads).map(|_| WorkerCounters::default()).collect(),
             connections: ConnectionCounters::default(),
             replication,
+            tls,
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }

@@ -63,6 +63,8 @@ pub struct Settings {
     pub idle_timeout: u32,
     /// `-o relaxed_privileges`: clients may move the clock by `debugtime`.
     pub movable_clock: bool,
+    /// `-Z` and what belongs to it.
+    pub tls: crate::tls::Settings,
     /// The flags of repcached were used: `stats` shows its two fields.
     pub repcached: bool,
 }
@@ -130,11 +132,31 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
         ("read_buf_mem_limit", "0"),
         ("track_sizes", yes_no(settings.track_sizes)),
         ("inline_ascii_response", "no"),
-        ("ssl_enabled", "no"),
-        ("num_napi_ids", "0"),
-        ("memory_file", "(null)"),
-        ("client_flags_size", "4"),
     ] {
         stat(out, name, value);
     }
+    tls(&settings.tls, out);
+    for (name, value) in
+        [("num_napi_ids", "0"), ("memory_file", "(null)"), ("client_flags_size", "4")]
+    {
+        stat(out, name, value);
+    }
+}
+
+fn tls(tls: &crate::tls::Settings, out: &mut Output) {
+    let yes_no = |on: bool| if on { "yes" } else { "no" };
+    let file = |path: &Option<PathBuf>, none: &str| {
+        path.as_ref().map_or_else(|| none.to_owned(), |path| path.display().to_string())
+    };
+    stat(out, "ssl_enabled", yes_no(tls.enabled));
+    stat(out, "ssl_chain_cert", file(&tls.chain_cert, "(null)"));
+    stat(out, "ssl_key", file(&tls.key, "(null)"));
+    stat(out, "ssl_verify_mode", tls.verify.bits());
+    stat(out, "ssl_keyformat", tls.key_format);
+    stat(out, "ssl_ciphers", tls.ciphers.as_deref().unwrap_or("NULL"));
+    stat(out, "ssl_ca_cert", file(&tls.ca_cert, "NULL"));
+    stat(out, "ssl_wbuf_size", tls.wbuf_size);
+    stat(out, "ssl_session_cache", yes_no(tls.session_cache));
+    stat(out, "ssl_kernel_tls", yes_no(tls.kernel_tls));
+    stat(out, "ssl_min_version", tls.min_version);
 }

@@ -77,16 +77,28 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
         "log_watcher_skipped",
         "log_watcher_sent",
         "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
     ] {
         stat(out, name, 0);
     }
+    tls(cache, out);
+    stat(out, "unexpected_napi_ids", 0);
+    stat(out, "round_robin_fallback", 0);
     held(&store, &total, out);
     if cache.settings.repcached {
         stat(out, "replication", if cache.replication.is_some() { "MASTER" } else { "NONE" });
         stat(out, "repcached_version", env!("CARGO_PKG_VERSION"));
     }
+}
+
+fn tls(cache: &Cache, out: &mut Output) {
+    let Some(tls) = &cache.tls else { return };
+    let counters = tls.counters();
+    if tls.has_sessions() {
+        stat(out, "ssl_new_sessions", counters.new_sessions.load(Ordering::Relaxed));
+    }
+    stat(out, "ssl_handshake_errors", counters.handshake_errors.load(Ordering::Relaxed));
+    stat(out, "ssl_proto_errors", counters.proto_errors.load(Ordering::Relaxed));
+    stat(out, "time_since_server_cert_refresh", tls.age());
 }
 
 fn process(cache: &Cache, out: &mut Output) {

@@ -87,6 +87,14 @@ pub fn execute<'a>(
             "OK"
         }
         Request::MemoryLimit(megabytes) => admin::limit_memory(cache, megabytes),
+        Request::RefreshCertificates => match admin::refresh_certificates(cache) {
+            Ok(()) => "OK",
+            // A failure is told to those too who want no reply.
+            Err(reason) => {
+                line(out, &reason);
+                return Outcome::Continue;
+            }
+        },
         Request::Slabs(args) => tuning::slabs(cache, args),
         Request::Lru(args) => tuning::lru(args),
         Request::Crawler(args) => return crawler::run(cache, now, args, out),

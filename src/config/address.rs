@@ -2,7 +2,8 @@
 
 use super::value::{Checked, Complaint, fixed_port};
 use super::{Listen, Place, Protocol};
-use crate::server::{Tag, TlsMode};
+use crate::server::Tag;
+use crate::tls::TlsMode;
 
 const USAGE: u8 = 64;
 const OS_ERROR: u8 = 71;

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
 use super::value::Complaint;
-use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources};
+use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, tls};
 use crate::replication::secret::Secret;
 
 const USAGE: u8 = 64;
-const OS_ERROR: u8 = 71;
 /// memcached's `slab_chunk_max`, which its item sizes are multiples of.
 const CHUNK_MAX: u64 = 512 << 10;
 /// More workers than this are taken for a mistake.
@@ -51,7 +50,7 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     let mut found = Vec::new();
     found.extend(item_size(settings));
-    found.extend(listener_tls(settings));
+    found.extend(tls::check(settings));
     let lru = &settings.lru;
     found.extend(lru.value.check().map(|complaint| (lru.source.clone(), complaint)));
     if settings.napi_ids.value > settings.threads.value {
@@ -117,20 +116,6 @@ fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
         return None;
     };
     Some((source.clone(), Complaint::new(USAGE, what, remedy)))
-}
-
-/// Listeners that say whether they speak TLS, where there is none.
-fn listener_tls(settings: &Settings) -> Option<(Source, Complaint)> {
-    let listen = &settings.listen;
-    let mode = listen.value.iter().find_map(|one| one.tls)?;
-    let list: Vec<&str> = listen.value.iter().map(|one| &*one.text).collect();
-    let what = format!(
-        "'{}' option is valid only when SSL is enabled\nfailed to listen on one of interface(s) {}",
-        mode.name(),
-        list.join(",")
-    );
-    let remedy = format!("leave {}: out: TLS is not configured", mode.name());
-    Some((listen.source.clone(), Complaint::new(OS_ERROR, what, remedy)))
 }
 
 /// Peer and ports. Names are not looked up: what they mean may change, and so may this host's
@@ -246,6 +231,7 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         track_sizes: settings.track_sizes.value,
         idle_timeout: settings.idle_timeout.value,
         relaxed_privileges: settings.relaxed_privileges.value,
+        tls: settings.tls.finish(),
         replication,
         monitor,
         secret,

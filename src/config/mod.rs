@@ -16,12 +16,14 @@ mod settings;
 mod show;
 mod suboption;
 mod sysconfig;
+mod tls;
 mod toml_file;
 mod value;
 
 pub use crate::protocol::Protocol;
 use crate::replication::secret::Secret;
-pub use crate::server::{Tag, TlsMode};
+pub use crate::server::Tag;
+pub use crate::tls::TlsMode;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +106,8 @@ pub struct Config {
     pub idle_timeout: u32,
     /// Obey `debugtime`.
     pub relaxed_privileges: bool,
+    /// TLS for clients over TCP.
+    pub tls: crate::tls::Settings,
     /// The other node; absent means that this node is alone.
     pub replication: Option<Replication>,
     /// The endpoint for operators; absent means that there is none.

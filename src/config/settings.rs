@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::address;
 use super::cli::{self, Flag, Words};
 use super::suboption::{self, Lru};
+use super::tls::Tls;
 use super::value::{self, Checked, Complaint};
 use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
 
@@ -43,7 +44,7 @@ pub(super) struct Set<T> {
 }
 
 impl<T> Set<T> {
-    fn new(value: T) -> Set<T> {
+    pub(super) fn new(value: T) -> Set<T> {
         Set { value, source: Source::Default }
     }
 
@@ -91,6 +92,7 @@ pub(super) struct Settings {
     /// Seconds; 0 is never.
     pub(super) idle_timeout: Set<u32>,
     pub(super) relaxed_privileges: Set<bool>,
+    pub(super) tls: Tls,
     /// Checked, and then without effect.
     pub(super) lru: Set<Lru>,
     /// Checked, and then without effect.
@@ -158,6 +160,7 @@ impl Default for Settings {
             track_sizes: Set::new(false),
             idle_timeout: Set::new(0),
             relaxed_privileges: Set::new(false),
+            tls: Tls::default(),
             lru: Set::new(Lru::default()),
             napi_ids: Set::new(0),
             peer: Set::new(None),
@@ -227,6 +230,7 @@ impl Settings {
             Flag::LockMemory => self.lock_memory.put(true, source),
             Flag::NoCas => self.cas.put(false, source),
             Flag::NoFlush => self.flush_enabled.put(false, source),
+            Flag::Tls => self.tls.enabled.put(true, source),
             Flag::NoDump => self.dump_enabled.put(false, source),
             Flag::NoWatch => self.watch_enabled.put(false, source),
             Flag::LargePages => {
@@ -241,7 +245,6 @@ impl Settings {
                 self.detail_enabled.put(true, source);
             }
             Flag::Sasl => return Err(absent(flag, "SASL")),
-            Flag::Tls => return Err(absent(flag, "TLS")),
             Flag::AuthFile => return Err(absent(flag, "authentication")),
             Flag::MemoryFile => return Err(absent(flag, "a warm restart")),
             Flag::Help

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::settings::{Set, Settings, Source};
+use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
 use super::{Listen, Port};
 
@@ -11,6 +12,7 @@ use super::{Listen, Port};
 pub(super) fn show(settings: &Settings) -> String {
     let mut lines = Lines::default();
     memcached(settings, &mut lines);
+    tls(settings, &mut lines);
     replication(settings, &mut lines);
     monitor(settings, &mut lines);
     lines.add("log.target", name_of(&TARGETS, settings.log_target.value), &settings.log_target);
@@ -114,6 +116,18 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("track_sizes", &settings.track_sizes);
     lines.plain("idle_timeout", &settings.idle_timeout);
     lines.plain("relaxed_privileges", &settings.relaxed_privileges);
+}
+
+fn tls(settings: &Settings, lines: &mut Lines) {
+    let tls = &settings.tls;
+    lines.plain("tls.enabled", &tls.enabled);
+    lines.add("tls.chain_cert", path(&tls.chain_cert.value), &tls.chain_cert);
+    lines.add("tls.key", path(&tls.key.value), &tls.key);
+    lines.add("tls.keyformat", name_of(&FORMATS, tls.key_format.value), &tls.key_format);
+    lines.add("tls.verify_mode", name_of(&VERIFY_MODES, tls.verify.value), &tls.verify);
+    lines.add("tls.ca_cert", path(&tls.ca_cert.value), &tls.ca_cert);
+    lines.plain("tls.session_cache", &tls.session_cache);
+    lines.add("tls.min_version", name_of(&VERSIONS, tls.min_version.value), &tls.min_version);
 }
 
 fn replication(settings: &Settings, lines: &mut Lines) {

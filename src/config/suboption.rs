@@ -2,6 +2,7 @@
 //! are checked as memcached checks them and listed as without effect.
 
 use super::settings::{Settings, Source};
+use super::tls;
 use super::value::{Checked, Complaint};
 
 const USAGE: u8 = 64;
@@ -35,6 +36,7 @@ const SLABS: &str = "memory is not divided into slab pages";
 const LRU: &str = "there is one queue of items, kept in order by the requests themselves";
 const EXPIRY: &str =
     "the search for dead items goes in small steps of its own, until lru_crawler disable";
+const CIPHERS: &str = "TLS has the cipher suites of rustls, with forward secrecy all of them";
 const DEFAULT: &str = "it is the default";
 
 #[rustfmt::skip]
@@ -42,6 +44,16 @@ static SPECS: &[Spec] = &[
     spec(&["maxconns_fast", "no_maxconns_fast"], Value::Unused, ""),
     spec(&["idle_timeout"], Value::Needed("Missing numeric argument for idle_timeout", any), ""),
     spec(&["relaxed_privileges"], Value::Unused, ""),
+    spec(&["ssl_chain_cert"], Value::Needed("Missing ssl_chain_cert argument", any), ""),
+    spec(&["ssl_key"], Value::Needed("Missing ssl_key argument", any), ""),
+    spec(&["ssl_verify_mode"], Value::Needed("Missing ssl_verify_mode argument", |text| tls::check_number("ssl_verify_mode", text)), ""),
+    spec(&["ssl_keyformat"], Value::Needed("Missing ssl_keyformat argument", |text| tls::check_number("ssl_keyformat", text)), ""),
+    spec(&["ssl_ciphers"], Value::Needed("Missing ssl_ciphers argument", any), CIPHERS),
+    spec(&["ssl_ca_cert"], Value::Needed("Missing ssl_ca_cert argument", any), ""),
+    spec(&["ssl_wbuf_size"], Value::Needed("Missing ssl_wbuf_size argument", |text| tls::check_number("ssl_wbuf_size", text)), "replies are encrypted as they are sent"),
+    spec(&["ssl_session_cache"], Value::Unused, ""),
+    spec(&["ssl_kernel_tls"], Value::Unused, "the daemon encrypts by itself"),
+    spec(&["ssl_min_version"], Value::Needed("Missing ssl_min_version argument", |text| tls::check_number("ssl_min_version", text)), ""),
     spec(&["modern"], Value::Unused, DEFAULT),
     spec(&["no_modern"], Value::Unused, "but for no_maxconns_fast, which it implies"),
     spec(&["hashpower"], Value::Needed("Missing numeric argument for hashpower", hashpower), INDEX),
@@ -75,7 +87,7 @@ static SPECS: &[Spec] = &[
 ];
 
 /// Parts of memcached that are not there, by the beginning of their suboptions.
-static ABSENT: &[(&str, &str)] = &[("ssl_", "TLS"), ("ext_", "extstore")];
+static ABSENT: &[(&str, &str)] = &[("ext_", "extstore")];
 
 /// What of memcached's LRU has to suit each other.
 #[derive(Clone, Debug)]
@@ -142,6 +154,11 @@ fn one(option: &str, settings: &mut Settings, source: &Source) -> Checked<()> {
     let code = if name == "slab_sizes" && value.is_some() { USAGE } else { 1 };
     checked.map_err(|what| Complaint::new(code, what, "see paircached(8)"))?;
     take(name, value.unwrap_or_default(), settings, source);
+    if name == "ssl_min_version" && matches!(value, Some("0" | "1")) {
+        let text =
+            format!("{source}: -o {option}: TLS below 1.2 is not spoken, so 1.2 is the least");
+        settings.no_effect.push(text);
+    }
     if !spec.reason.is_empty() {
         settings.no_effect.push(format!("{source}: -o {name}: {}", spec.reason));
     }
@@ -149,6 +166,9 @@ fn one(option: &str, settings: &mut Settings, source: &Source) -> Checked<()> {
 }
 
 fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
+    if settings.tls.take(name, value, source) {
+        return;
+    }
     match name {
         "relaxed_privileges" => settings.relaxed_privileges.put(true, source),
         "maxconns_fast" => settings.maxconns_fast.put(true, source),

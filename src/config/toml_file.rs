@@ -9,10 +9,24 @@ use toml::de::{DeTable, DeValue};
 
 use super::address;
 use super::settings::{Settings, Source};
+use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{self, FACILITIES, LEVELS, NODES, TARGETS};
 
 /// Sections and their keys, for looking up and for advice.
-const SECTIONS: [(&str, &[&str]); 3] = [
+const SECTIONS: [(&str, &[&str]); 4] = [
+    (
+        "tls",
+        &[
+            "enabled",
+            "chain_cert",
+            "key",
+            "keyformat",
+            "verify_mode",
+            "ca_cert",
+            "session_cache",
+            "min_version",
+        ],
+    ),
     (
         "replication",
         &[
@@ -85,6 +99,7 @@ fn set(
     settings: &mut Settings,
     source: &Source,
 ) -> Result<(), String> {
+    let tls = &mut settings.tls;
     match (section, key) {
         ("replication", "peer") => {
             let peer = address::peer(string(value)?);
@@ -108,13 +123,7 @@ fn set(
             }
             settings.cluster.put(String::from(cluster), source);
         }
-        ("replication", "secret_file") => {
-            let path = string(value)?;
-            if path.is_empty() {
-                return Err(wrong(value, "write the name of a file"));
-            }
-            settings.secret_file.put(Some(PathBuf::from(path)), source);
-        }
+        ("replication", "secret_file") => settings.secret_file.put(Some(file(value)?), source),
         ("replication", "tombstone_memory") => settings.tombstone_memory.put(size(value)?, source),
         ("replication", "window") => settings.window.put(size(value)?, source),
         ("replication", "max_clock_skew") => {
@@ -129,6 +138,14 @@ fn set(
             let peer = address::endpoint(peer).ok_or_else(|| wrong(value, ENDPOINT))?;
             settings.monitor_peer.put(Some(peer), source);
         }
+        ("tls", "enabled") => tls.enabled.put(boolean(value)?, source),
+        ("tls", "chain_cert") => tls.chain_cert.put(Some(file(value)?), source),
+        ("tls", "key") => tls.key.put(Some(file(value)?), source),
+        ("tls", "keyformat") => tls.key_format.put(named(&FORMATS, value)?, source),
+        ("tls", "verify_mode") => tls.verify.put(named(&VERIFY_MODES, value)?, source),
+        ("tls", "ca_cert") => tls.ca_cert.put(Some(file(value)?), source),
+        ("tls", "session_cache") => tls.session_cache.put(boolean(value)?, source),
+        ("tls", "min_version") => tls.min_version.put(named(&VERSIONS, value)?, source),
         ("log", "target") => settings.log_target.put(named(&TARGETS, value)?, source),
         ("log", "facility") => settings.log_facility.put(named(&FACILITIES, value)?, source),
         ("log", "level") => settings.log_level.put(named(&LEVELS, value)?, source),
@@ -151,6 +168,15 @@ fn wrong(value: &DeValue<'_>, remedy: &str) -> String {
 
 fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| wrong(value, "write text in quotes"))
+}
+
+fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| wrong(value, "write true or false"))
+}
+
+fn file(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = string(value)?;
+    if path.is_empty() { Err(wrong(value, "write the name of a file")) } else { Ok(path.into()) }
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

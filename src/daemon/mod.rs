@@ -17,7 +17,8 @@ use crate::replication::Status;
 use crate::replication::link::{Link, LinkSettings};
 use crate::server::Listeners;
 use crate::store::{self, Node, Store};
-use exit::{FAILURE, Fatal};
+use crate::tls::Tls;
+use exit::{FAILURE, Fatal, USAGE};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -79,13 +80,15 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         log::warn!("event=config warning={warning:?}");
     }
     for option in &config.no_effect {
-        log::info!("event=config no_effect={option:?}");
+        log::warn!("event=config no_effect={option:?}");
     }
     let user = privileges::target(config.user.as_deref())?;
     if config.coredumps {
         limits::allow_core_dumps()?;
     }
     config.max_connections = limits::raise_open_files(config.max_connections);
+    // While the rights of root may still be needed to read a key.
+    let tls = load_tls(&config)?;
     bind::bind_addresses(&config, &mut listeners)?;
     let peers = bind::bind_peer(&config, &mut listeners)?;
     let monitors = bind::bind_monitor(&config, &mut listeners)?;
@@ -111,12 +114,22 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         let message = format!("could not write the pid file {}: {error}", path.display());
         return Err(Fatal { message, code: FAILURE });
     }
-    let (cache, link) = build(&config);
+    let (cache, link) = build(&config, tls);
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, monitors, detached })
 }
 
-fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Fatal> {
+    if !config.tls.enabled {
+        return Ok(None);
+    }
+    match Tls::load(config.tls.clone(), config.sources.directory.clone()) {
+        Ok(tls) => Ok(Some(Arc::new(tls))),
+        Err(error) => Err(Fatal { message: error.to_string(), code: USAGE }),
+    }
+}
+
+fn build(config: &Config, tls: Option<Arc<Tls>>) -> (Arc<Cache>, Option<Link>) {
     let replication = config.replication.as_ref();
     let store = Arc::new(Store::new(&store::Settings {
         memory: config.memory,
@@ -164,10 +177,11 @@ fn build(config: &Config) -> (Arc<Cache>, Option<Link>) {
         detail_enabled: config.detail_enabled,
         track_sizes: config.track_sizes,
         idle_timeout: config.idle_timeout,
+        tls: config.tls.clone(),
         movable_clock: config.relaxed_privileges,
         repcached: config.repcached_flags,
     };
-    let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone()));
+    let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone(), tls));
     let link = replication.zip(status).map(|(replication, status)| {
         let settings = LinkSettings {
             peer_host: replication.peer.host.clone(),

@@ -5,8 +5,12 @@ use crate::command::Cache;
 use crate::config::Config;
 use std::sync::atomic::Ordering;
 
-/// Reads the files again. What can't change without losing the cache is named in the log and stays.
+/// Reads the certificates and the files again. What can't change without losing the cache is named in the log and stays.
 pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
+    if let Some(tls) = &cache.tls {
+        // A failure is in the log.
+        let _ = tls.refresh("SIGHUP");
+    }
     let new = match config.reload() {
         Ok(new) => new,
         Err(exit) => {
@@ -64,6 +68,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("worker_buffer", old.worker_buffer != new.worker_buffer),
         ("prefix_delimiter", old.prefix_delimiter != new.prefix_delimiter),
         ("track_sizes", old.track_sizes != new.track_sizes),
+        ("tls", old.tls != new.tls),
         ("replication", old.replication != new.replication),
         ("log.target", old.log.target != new.log.target || old.log.facility != new.log.facility),
         // The limit that the system granted at the start may be below what was asked for.

@@ -80,6 +80,8 @@ pub enum Request<'a> {
     Verbosity(u64),
     /// `cache_memlimit`, in megabytes as memcached counts them: 1048576 bytes.
     MemoryLimit(u32),
+    /// `refresh_certs`.
+    RefreshCertificates,
     /// `slabs` with its arguments.
     Slabs(Words<'a>),
     /// `lru` with its arguments.
@@ -302,6 +304,7 @@ impl<'a> Line<'_, 'a> {
                 None => self.refused(BAD_FORMAT),
             },
             b"cache_memlimit" => self.memory_limit(),
+            b"refresh_certs" => self.request(Request::RefreshCertificates),
             b"slabs" => self.slabs(),
             b"lru" => self.request(Request::Lru(Words(self.after_name))),
             // It is never silent: noreply is a word too many.

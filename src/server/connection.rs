@@ -143,7 +143,7 @@ impl Connection {
     /// How long this client may be silent, if there is a limit; as in memcached only on TCP.
     fn idle_timeout(&self) -> Option<Duration> {
         let seconds = self.cache.settings.idle_timeout;
-        let limited = seconds > 0 && matches!(self.socket, Socket::Tcp(_));
+        let limited = seconds > 0 && !matches!(self.socket, Socket::Unix(_));
         limited.then(|| Duration::from_secs(seconds.into()))
     }
 

@@ -5,10 +5,11 @@ mod inherited;
 pub mod listener;
 mod socket;
 mod terms;
+mod tls;
 mod trace;
 pub mod worker;
 
 pub use inherited::Inherited;
 pub use listener::{BindError, Listeners};
-pub use terms::{Tag, Terms, TlsMode};
+pub use terms::{Tag, Terms};
 pub use worker::Workers;

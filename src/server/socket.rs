@@ -1,5 +1,6 @@
 //! A client's socket, of whichever family.
 
+use super::tls::TlsStream;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -17,6 +18,8 @@ pub(super) enum Accepted {
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// On the heap, so that it makes no other connection larger.
+    Tls(Box<TlsStream>),
 }
 
 impl Accepted {
@@ -35,6 +38,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.as_raw_fd(),
             Socket::Unix(stream) => stream.as_raw_fd(),
+            Socket::Tls(stream) => stream.fd(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Socket {
         let polled = match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Tls(stream) => stream.poll_read(cx, buffer),
         };
         polled.map_ok(|()| buffer.filled().len() - before)
     }
@@ -60,6 +65,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -71,6 +77,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Tls(stream) => stream.poll_write(cx, slices),
         }
     }
 }

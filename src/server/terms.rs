@@ -1,6 +1,7 @@
 //! What holds for all clients of one listener.
 
 use crate::protocol::Protocol;
+use crate::tls::TlsMode;
 use std::fmt;
 
 /// Longest tag, in bytes.
@@ -15,28 +16,6 @@ pub struct Terms {
     pub tag: Option<Tag>,
     /// Whether they speak it through TLS, else as the daemon was told for all listeners.
     pub tls: Option<TlsMode>,
-}
-
-/// Whether clients speak TLS, and who shows a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsMode {
-    /// No TLS (`notls:`).
-    Plain,
-    /// The server shows one, clients need none (`btls:`).
-    ServerOnly,
-    /// Both show one (`mtls:`).
-    Mutual,
-}
-
-impl TlsMode {
-    /// The word for it before an address of `-l`.
-    pub fn name(self) -> &'static str {
-        match self {
-            TlsMode::Plain => "notls",
-            TlsMode::ServerOnly => "btls",
-            TlsMode::Mutual => "mtls",
-        }
-    }
 }
 
 /// The name of a listener, 1 to 8 bytes long.

@@ -1,9 +1,11 @@
 //! The threads that serve clients.
 
 use super::connection::{Connection, End};
-use super::socket::Accepted;
+use super::socket::{Accepted, Socket};
 use super::terms::Terms;
+use super::tls;
 use crate::command::Cache;
+use crate::tls::TlsMode;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -98,20 +100,37 @@ async fn work(
             }
         };
         let Some((accepted, terms)) = accepted else { return };
-        match accepted.register() {
-            Ok(socket) => {
-                let connection = Connection::new(socket, Arc::clone(cache), number, terms);
-                let requests = requests.clone();
+        let requests = requests.clone();
+        let tls = cache.tls.as_ref().filter(|_| terms.tls != Some(TlsMode::Plain));
+        match (accepted.register(), tls) {
+            (Ok(Socket::Tcp(stream)), Some(tls)) => {
+                let (cache, tls) = (Arc::clone(cache), Arc::clone(tls));
                 tokio::spawn(async move {
-                    if let End::Shutdown { graceful } = connection.serve().await {
-                        let _ = requests.send(Request::Shutdown { graceful }).await;
+                    match tls::accept(stream, &tls, terms.tls).await {
+                        Some(stream) => {
+                            let socket = Socket::Tls(stream);
+                            serve(Connection::new(socket, cache, number, terms), requests).await;
+                        }
+                        None => {
+                            cache.connections.current.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
                 });
             }
-            Err(error) => {
+            (Ok(socket), _) => {
+                let connection = Connection::new(socket, Arc::clone(cache), number, terms);
+                tokio::spawn(serve(connection, requests));
+            }
+            (Err(error), _) => {
                 cache.connections.current.fetch_sub(1, Ordering::Relaxed);
                 log::warn!("event=register_failed error=\"{error}\"");
             }
         }
+    }
+}
+
+async fn serve(connection: Connection, requests: mpsc::Sender<Request>) {
+    if let End::Shutdown { graceful } = connection.serve().await {
+        let _ = requests.send(Request::Shutdown { graceful }).await;
     }
 }

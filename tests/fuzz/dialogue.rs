@@ -115,7 +115,7 @@ impl Server {
             ..Settings::default()
         };
         Server {
-            cache: Cache::new(Arc::new(store), settings, None),
+            cache: Cache::new(Arc::new(store), settings, None, None),
             unfinished: Vec::new(),
             skip: 0,
             answer: Answer { replies: Vec::new(), requests: 0, closed: false },
