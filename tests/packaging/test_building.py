@@ -144,3 +144,26 @@ def test_where_rpm_makes_users_by_itself_the_package_does_not(parsed):
     assert "distribution-sysusers" in parsed(DISTRIBUTION | {"fedora": "41"})
     assert "distribution-sysusers" not in parsed(DISTRIBUTION | {"fedora": "42"})
 
+
+
+SELINUX = {
+    "selinux_modules_install(s:p:)": "distribution-install-module %1",
+    "selinux_modules_uninstall(s:p:)": "distribution-uninstall-module %1",
+    "selinux_relabel_pre(s:)": "distribution-relabel-pre",
+    "selinux_relabel_post(s:)": "distribution-relabel-post",
+}
+
+
+@pytest.mark.parametrize("system", [{"fedora": "43"}, {"rhel": "9"}, {"rhel": "10"}])
+def test_where_there_are_policy_headers_there_is_a_package_with_the_policy(parsed, system):
+    spec = parsed(DISTRIBUTION | SELINUX | system)
+    module = "/usr/share/selinux/packages/targeted/paircached.pp.bz2"
+    assert f"distribution-install-module {module}" in spec
+    for part in ["%package selinux", "BuildRequires:  selinux-policy-devel", "distribution-relabel-post",
+                 "distribution-uninstall-module paircached", "semanage port -a -t paircached_port_t -p tcp 11212"]:
+        assert part in spec
+    assert re.search(r"^Requires: +\(paircached-selinux = \S+ if selinux-policy-targeted\)$", spec, re.M)
+
+
+def test_elsewhere_there_is_none(parsed):
+    assert "selinux-policy" not in re.sub("#.*", "", parsed({}))
