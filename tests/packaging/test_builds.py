@@ -1,0 +1,44 @@
+"""Builds from nothing: minutes each, so `make test-all` runs them and `make test` does not."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from conftest import TOP, only, run
+
+
+def build(out, **environment):
+    run(TOP / "rpm/build", env=os.environ | {"OUT": str(out), "CHECK": "no"} | environment)
+    return out / "repo"
+
+
+def test_two_builds_of_one_source_are_the_same_byte_for_byte(package, tmp_path):
+    """Compiled again, and in another place."""
+    again = only(build(tmp_path), "*.x86_64.rpm")
+    assert again.path.name == package.path.name
+    assert again.path.read_bytes() == package.path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory):
+    out = tmp_path_factory.mktemp("portable")
+    build(out, PORTABLE="yes")
+    return only(out / "repo-portable", "*.x86_64.rpm")
+
+
+def test_the_portable_package_needs_no_more_than_the_c_library_of_el8(portable, tmp_path):
+    root = portable.unpack(tmp_path)
+    for program in ["paircached", "pairctl"]:
+        symbols = run("objdump", "--dynamic-syms", root / "usr/bin" / program)
+        versions = {tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([\d.]+)", symbols)}
+        assert versions and max(versions) <= (2, 28)
+        assert subprocess.check_output([root / "usr/bin" / program, "--version"], text=True).startswith(("memcached", "pairctl"))
+    needed = portable.query("--requires")
+    assert not [need for need in needed if re.search(r"GLIBC_2\.(29|[3-9])", need)]
+
+
+def test_the_portable_package_holds_the_same_files(portable, package):
+    assert portable.files() == package.files()
+    assert ".portable" in portable.tag("RELEASE")
