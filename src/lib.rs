@@ -8,6 +8,7 @@
 //! | [`config`] | command line, sysconfig and TOML: one checked configuration |
 //! | [`server`], [`replication::link`], [`monitor`] | sockets: clients, the peer, and operators |
 //! | [`command`] | what each command means |
+//! | [`watch`] | what happens, told to the clients that watch; no I/O |
 //! | [`replication`] | the state machine of the link; no I/O |
 //! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
 //! | [`clock`], [`tls`] | the time; certificates for TLS |
@@ -23,3 +24,4 @@ pub mod replication;
 pub mod server;
 pub mod store;
 pub mod tls;
+pub mod watch;

@@ -3,6 +3,7 @@
 mod stat;
 
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
+use super::prefixes::Asked;
 use super::{Cache, MEMCACHED_VERSION, Outcome, WorkerCounters};
 use crate::protocol::Output;
 use crate::protocol::binary::{Frame, Get, REPLY, Request};
@@ -66,7 +67,7 @@ pub fn execute_frame<'a>(
             context.read_frame(frame, get, out);
             return Outcome::Continue;
         }
-        Request::Stats(argument) => return stat::run(cache, now, frame, argument, out),
+        Request::Stats(argument) => return stat::run(&context, frame, argument, out),
         Request::Arithmetic { key, delta, increment, initial } => {
             let initial = initial.map(|(number, exptime)| (number, i64::from(exptime)));
             let only = only(frame.cas);
@@ -78,6 +79,7 @@ pub fn execute_frame<'a>(
             context.store_frame(frame.cas, verb, key, value)
         }
         Request::TooLarge { verb, key } => {
+            context.count(key, Asked::Set);
             context.too_large(verb, key);
             Err(Status::TooLarge)
         }

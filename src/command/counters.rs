@@ -1,6 +1,6 @@
 //! What is counted outside the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// A counter that one thread writes and any may read.
 #[derive(Debug, Default)]
@@ -25,6 +25,10 @@ macro_rules! worker_counters {
         #[derive(Debug, Default)]
         pub struct WorkerCounters {
             $($(#[$doc])* pub $name: Counter,)*
+            /// Number of the worker, from 0.
+            pub number: usize,
+            /// Descriptor of the client that is being served.
+            pub client: AtomicI32,
         }
 
         /// The sum over all workers, as plain numbers.

@@ -5,7 +5,7 @@ use super::dump::{Dump, Steps};
 use super::reply::line;
 use super::text::Outcome;
 use crate::protocol::text::{BAD_FORMAT, Words};
-use crate::protocol::{Output, base64, parse_u32_cut, parse_u64};
+use crate::protocol::{Output, base64, parse_u32_cut, parse_u64, uri};
 use crate::store::{Cursor, Item, Now};
 
 const DISABLED: &str = "CLIENT_ERROR lru crawler disabled";
@@ -15,8 +15,6 @@ const SLEEP_MAX: u32 = 1_000_000;
 const CLASSES: u64 = 64;
 /// Places that a dump looks at under one lock.
 const STEP: u32 = 256;
-/// Bytes that a key shows as they are.
-const PLAIN: &[u8] = b"-._~";
 
 /// What a dump says of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +158,7 @@ fn get_line(item: &Item<'_>, out: &mut Output) {
 
 fn meta_line(cache: &Cache, item: &Item<'_>, out: &mut Output) {
     out.push(b"key=");
-    push_encoded(item.key(), out);
+    uri::encode(item.key(), |bytes| out.push(bytes));
     out.push(b" exp=");
     match item.exptime() {
         0 => out.push(b"-1"),
@@ -180,16 +178,4 @@ fn meta_line(cache: &Cache, item: &Item<'_>, out: &mut Output) {
         out.push_number(number);
     }
     out.push(b" \n");
-}
-
-/// As in an URI: what is neither letter nor digit is mostly written as `%` and two digits.
-fn push_encoded(key: &[u8], out: &mut Output) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in key {
-        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
-            out.push(&[byte]);
-        } else {
-            out.push(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! The meta commands' meaning and replies.
 
-use super::operation::{Context, DIGITS_MAX, counted, digits, expiry, put_number};
+use super::observe::{Brought, name};
+use super::operation::{Context, DIGITS_MAX, Stored, counted, digits, expiry, put_number};
 use super::reply::line;
 use crate::protocol::meta::{Block, Meta, Options, Verb};
 use crate::protocol::text::Verb as Classic;
 use crate::protocol::{KEY_MAX, Output, base64};
 use crate::store::{Entry, Found, Item, Mark};
+use crate::watch::Streams;
 
 const NO_MEMORY: &str = "SERVER_ERROR out of memory";
 
@@ -112,7 +114,7 @@ impl Context<'_> {
         let touches = call.options.exptime.is_some();
         let counter = if touches { &self.worker.cmd_touch } else { &self.worker.cmd_get };
         counter.add(1);
-        match self.cache.store.seek(call.key, self.now) {
+        match self.seek(call.key) {
             Found::Hit(mut entry) => {
                 if let Some(stats) = entry.class_stats() {
                     let hits = if touches { &mut stats.touch_hits } else { &mut stats.get_hits };
@@ -209,8 +211,13 @@ impl Context<'_> {
             self.no_room(classic(options), call.key, size);
             return line(out, "SERVER_ERROR out of memory storing object");
         };
+        self.opened(call.key, &entry);
         entry.stats_of_size(size).cmd_set += 1;
-        let Some(code) = self.meta_store(call, value, &mut entry) else {
+        let code = self.meta_store(call, value, &mut entry);
+        if self.is_watched(Streams::MUTATIONS) {
+            self.tell_meta_stored(call, code, value.len(), &entry);
+        }
+        let Some(code) = code else {
             return line(out, "SERVER_ERROR object too large for cache");
         };
         if code == "HD" && options.has(b'q') {
@@ -229,6 +236,33 @@ impl Context<'_> {
             }
         }
         out.push(b"\r\n");
+    }
+
+    #[cold]
+    fn tell_meta_stored(
+        &self,
+        call: &Call<'_, '_>,
+        code: Option<&str>,
+        size: usize,
+        entry: &Entry<'_, '_>,
+    ) {
+        let (options, item) = (call.options, entry.item());
+        let stored = match (code, item) {
+            (Some("HD"), Some(item)) => Stored::Done(item.version()),
+            (Some("EX"), _) => Stored::Exists,
+            (Some("NF"), _) => Stored::NotFound,
+            (Some(_), _) => Stored::Declined,
+            (None, _) => Stored::TooLarge,
+        };
+        let replaces = matches!(options.mode, None | Some(b'S' | b'R'));
+        let compares = options.compare.is_some() && replaces;
+        let brought = Brought {
+            name: if compares { "cas" } else { name(classic(options)) },
+            size,
+            exptime: expiry(options.exptime.unwrap_or(0), self.now),
+            item_size: self.cache.store.item_size(call.key.len(), options.flags, size),
+        };
+        self.tell_stored(call.key, stored, &brought, item);
     }
 
     /// Stores, if it may be; says the reply's code, or nothing if the item would be too large.
@@ -299,6 +333,7 @@ impl Context<'_> {
         let Ok(mut entry) = opened else {
             return line(out, NO_MEMORY);
         };
+        self.opened(call.key, &entry);
         let Some(item) = entry.item() else {
             self.worker.delete_misses.add(1);
             return call.answer("NF", out);
@@ -326,6 +361,9 @@ impl Context<'_> {
         if stales || empties {
             entry.put_marked(flags, exptime, &[&value], mark);
         } else {
+            if let Some(item) = entry.item() {
+                self.deleting(call.key, item, "md");
+            }
             entry.delete();
         }
         drop(entry);
@@ -339,6 +377,7 @@ impl Context<'_> {
         let room = store.entry_with_room(call.key, DIGITS_MAX + size_of::<u64>(), self.now);
         let roomy = room.is_ok();
         let mut entry = room.unwrap_or_else(|_| store.entry(call.key, self.now));
+        self.opened(call.key, &entry);
         let Some(item) = entry.item() else {
             let misses =
                 if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
@@ -350,7 +389,8 @@ impl Context<'_> {
                 return line(out, "SERVER_ERROR Out of memory allocating new item");
             }
             let exptime = expiry(exptime, self.now);
-            put_number(&mut entry, options.initial, 0, 0, exptime, call.mark());
+            let version = put_number(&mut entry, options.initial, 0, 0, exptime, call.mark());
+            self.tell_begun(call.key, version, &entry);
             return self.meta_counted(call, &entry, options.initial, out);
         };
         if !self.matches(call, item) {
@@ -408,7 +448,7 @@ impl Context<'_> {
     fn meta_debug(&self, call: &Call<'_, '_>, out: &mut Output) {
         let store = &self.cache.store;
         self.worker.cmd_meta.add(1);
-        let Found::Hit(entry) = store.seek(call.key, self.now) else {
+        let Found::Hit(entry) = self.seek(call.key) else {
             return line(out, "EN");
         };
         let Some(item) = entry.item() else { return };

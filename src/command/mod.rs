@@ -6,12 +6,16 @@ mod counters;
 mod crawler;
 mod dump;
 mod meta;
+mod observe;
 mod operation;
+mod prefixes;
 mod reply;
+pub mod roster;
 mod settings;
 mod stats;
 mod text;
 mod tuning;
+mod watch;
 
 pub use binary::execute_frame;
 pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
@@ -23,6 +27,9 @@ use crate::clock::Clock;
 use crate::replication::Status;
 use crate::store::{Item, Store};
 use crate::tls::Tls;
+use crate::watch::Log;
+use prefixes::Prefixes;
+use roster::Roster;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +54,11 @@ pub struct Cache {
     pub replication: Option<Arc<Status>>,
     /// What handshakes need; without it there is no TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Who is connected.
+    pub roster: Arc<Roster>,
+    /// Those who watch.
+    pub watch: Arc<Log>,
+    prefixes: Prefixes,
     /// What had been counted when `stats reset` was last asked for.
     reset: Mutex<WorkerTotals>,
 }
@@ -59,14 +71,23 @@ impl Cache {
         replication: Option<Arc<Status>>,
         tls: Option<Arc<Tls>>,
     ) -> Cache {
+        let log = Log::new(settings.threads, settings.worker_buffer, settings.watcher_buffer);
+        log.count_prefixes(settings.detail_enabled);
+        let watch = Arc::new(log);
+        observe::evictions(&store, &watch);
         Cache {
             store,
             clock: if settings.movable_clock { Clock::start_movable() } else { Clock::start() },
             verbosity: AtomicU8::new(settings.verbosity),
-            workers: (0..settings.threads).map(|_| WorkerCounters::default()).collect(),
+            workers: (0..settings.threads)
+                .map(|number| WorkerCounters { number, ..WorkerCounters::default() })
+                .collect(),
             connections: ConnectionCounters::default(),
             replication,
             tls,
+            roster: Arc::default(),
+            watch,
+            prefixes: Prefixes::new(settings.prefix_delimiter),
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }
@@ -97,6 +118,8 @@ impl Cache {
         let mut reset = self.reset.lock().unwrap_or_else(PoisonError::into_inner);
         *reset = WorkerTotals::sum(self.workers.iter());
         self.connections.reset();
+        self.watch.reset_stats();
+        self.prefixes.clear();
         self.store.reset_stats();
     }
 }

@@ -1,9 +1,12 @@
 //! What commands do to the store, whatever the protocol they came by.
 
+use super::observe::{Brought, name};
+use super::prefixes::Asked;
 use super::{Cache, WorkerCounters};
 use crate::protocol::parse_u64;
 use crate::protocol::text::{self, Verb};
 use crate::store::{Entry, Found, Item, Mark, Now, Version};
+use crate::watch::{Finding, Streams};
 
 /// Relative expiry times reach this far, in seconds; larger numbers are dates.
 const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
@@ -11,6 +14,12 @@ const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 const PAST: u32 = 1;
 /// Longest decimal number of 64 bits.
 pub(super) const DIGITS_MAX: usize = 20;
+
+/// Who is interested in reads.
+const READS: Streams = Streams::FETCHERS.and(Streams::PREFIXES);
+
+/// Who is interested in writes.
+const WRITES: Streams = READS.and(Streams::MUTATIONS);
 
 /// One request's surroundings.
 #[derive(Clone, Copy)]
@@ -84,14 +93,37 @@ pub(super) struct Arithmetic {
 impl Context<'_> {
     pub(super) fn get<R>(&self, key: &[u8], take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         self.worker.cmd_get.add(1);
-        match self.cache.store.get(key, self.now, take) {
+        let watched = self.is_watched(READS);
+        let found = self.cache.store.get(key, self.now, |item| {
+            if watched {
+                self.tell_read(key, Finding::Found, Some(item));
+            }
+            take(item)
+        });
+        let finding = match found {
             Found::Hit(taken) => return Some(taken),
-            Found::Miss => {}
-            Found::Expired => self.worker.get_expired.add(1),
-            Found::Flushed => self.worker.get_flushed.add(1),
-        }
+            Found::Miss => Finding::Missing,
+            Found::Expired => {
+                self.worker.get_expired.add(1);
+                Finding::Expired
+            }
+            Found::Flushed => {
+                self.worker.get_flushed.add(1);
+                Finding::Flushed
+            }
+        };
         self.worker.get_misses.add(1);
+        if watched {
+            self.tell_read(key, finding, None);
+        }
         None
+    }
+
+    /// Tells and counts a read.
+    #[cold]
+    fn tell_read(&self, key: &[u8], found: Finding, item: Option<Item<'_>>) {
+        self.tell_fetched(key, found, item);
+        self.count(key, if item.is_some() { Asked::Hit } else { Asked::Miss });
     }
 
     pub(super) fn get_and_touch<R>(
@@ -100,7 +132,9 @@ impl Context<'_> {
         exptime: i64,
         take: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
-        self.touched(key, exptime).and_then(|entry| entry.item().map(take))
+        let touched = self.touched(key, exptime);
+        self.count(key, if touched.is_some() { Asked::Hit } else { Asked::Miss });
+        touched.and_then(|entry| entry.item().map(take))
     }
 
     pub(super) fn touch(&self, key: &[u8], exptime: i64) -> bool {
@@ -109,7 +143,7 @@ impl Context<'_> {
 
     fn touched<'s, 'k>(&'s self, key: &'k [u8], exptime: i64) -> Option<Entry<'s, 'k>> {
         self.worker.cmd_touch.add(1);
-        let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
+        let Found::Hit(mut entry) = self.seek(key) else {
             self.worker.touch_misses.add(1);
             return None;
         };
@@ -121,12 +155,16 @@ impl Context<'_> {
     }
 
     pub(super) fn delete(&self, key: &[u8], only: Option<u64>) -> Deleted {
-        let Found::Hit(mut entry) = self.cache.store.seek(key, self.now) else {
+        self.count(key, Asked::Delete);
+        let Found::Hit(mut entry) = self.seek(key) else {
             self.worker.delete_misses.add(1);
             return Deleted::NotFound;
         };
-        if entry.item().is_some_and(|item| self.is_another(item, only)) {
-            return Deleted::Exists;
+        if let Some(item) = entry.item() {
+            if self.is_another(item, only) {
+                return Deleted::Exists;
+            }
+            self.deleting(key, item, "delete");
         }
         if let Some(stats) = entry.class_stats() {
             stats.delete_hits += 1;
@@ -136,12 +174,39 @@ impl Context<'_> {
     }
 
     pub(super) fn store(&self, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
+        let watched = self.is_watched(WRITES);
+        if watched {
+            self.count(key, Asked::Set);
+        }
         let store = &self.cache.store;
         let size = store.item_size(key.len(), value.flags, value.bytes.len());
         let Ok(mut entry) = store.entry_with_room(key, value.bytes.len(), self.now) else {
             return self.no_room(verb, key, size);
         };
+        if watched {
+            self.opened(key, &entry);
+        }
         entry.stats_of_size(size).cmd_set += 1;
+        let stored = self.store_at(&mut entry, verb, key, value);
+        if watched && self.is_watched(Streams::MUTATIONS) {
+            let brought = Brought {
+                name: name(verb),
+                size: value.bytes.len(),
+                exptime: expiry(value.exptime, self.now),
+                item_size: size,
+            };
+            self.tell_stored(key, stored, &brought, entry.item());
+        }
+        stored
+    }
+
+    fn store_at(
+        &self,
+        entry: &mut Entry<'_, '_>,
+        verb: Verb,
+        key: &[u8],
+        value: &Value<'_>,
+    ) -> Stored {
         let refused = match verb {
             Verb::Add if entry.item().is_some() => {
                 entry.mark_read();
@@ -149,8 +214,8 @@ impl Context<'_> {
             }
             Verb::Replace if entry.item().is_none() => Some(Stored::Declined),
             Verb::Set | Verb::Add | Verb::Replace => None,
-            Verb::Append | Verb::Prepend => return self.join(&mut entry, verb, key, value),
-            Verb::Cas(version) => self.compare(&mut entry, version),
+            Verb::Append | Verb::Prepend => return self.join(entry, verb, key, value),
+            Verb::Cas(version) => self.compare(entry, version),
         };
         refused.unwrap_or_else(|| {
             let exptime = expiry(value.exptime, self.now);
@@ -158,18 +223,16 @@ impl Context<'_> {
         })
     }
 
-    /// The room for a set could not be had: what is there now is not what the client wants there.
+    /// The room for a write could not be had.
     pub(super) fn no_room(&self, verb: Verb, key: &[u8], size: u64) -> Stored {
         self.worker.store_no_memory.add(1);
         self.cache.store.count_out_of_memory(size);
-        if verb == Verb::Set {
-            self.cache.store.entry(key, self.now).delete();
-        }
-        Stored::OutOfMemory
+        self.refused(verb, key, Stored::OutOfMemory, size)
     }
 
     /// A data block of the wrong length was thrown away; memcached counts it as a set.
     pub(super) fn bad_chunk(&self, store: &text::Store<'_>) {
+        self.count(store.key, Asked::Set);
         let size = self.cache.store.item_size(store.key.len(), store.flags, store.length);
         self.cache.store.entry(store.key, self.now).stats_of_size(size).cmd_set += 1;
     }
@@ -177,10 +240,19 @@ impl Context<'_> {
     /// A value that is larger than items may be was refused.
     pub(super) fn too_large(&self, verb: Verb, key: &[u8]) -> Stored {
         self.worker.store_too_large.add(1);
+        self.refused(verb, key, Stored::TooLarge, self.cache.store.item_size_max())
+    }
+
+    /// A value was refused before it came: what is there now is not what the client wants there.
+    fn refused(&self, verb: Verb, key: &[u8], refused: Stored, item_size: u64) -> Stored {
+        if self.is_watched(Streams::MUTATIONS) {
+            let brought = Brought { name: name(verb), size: 0, exptime: 0, item_size };
+            self.tell_stored(key, refused, &brought, None);
+        }
         if verb == Verb::Set {
             self.cache.store.entry(key, self.now).delete();
         }
-        Stored::TooLarge
+        refused
     }
 
     /// The version as clients see it.
@@ -246,6 +318,7 @@ impl Context<'_> {
         let store = &self.cache.store;
         let calculate = |item: Item<'_>| counted(item.value(), delta, increment);
         let mut entry = store.entry(key, self.now);
+        self.opened(key, &entry);
         // Only a number that gets longer needs room: a full cache still counts.
         let grows =
             |item: Item<'_>| calculate(item).is_some_and(|new| digits(new) > item.value().len());
@@ -284,11 +357,13 @@ impl Context<'_> {
         let Ok(mut entry) = self.cache.store.entry_with_room(key, DIGITS_MAX, self.now) else {
             return Counted::OutOfMemory;
         };
+        self.opened(key, &entry);
         if entry.item().is_some() {
             return Counted::Declined;
         }
         let exptime = expiry(exptime, self.now);
         let version = put_number(&mut entry, number, 0, 0, exptime, Mark::default());
+        self.tell_begun(key, version, &entry);
         Counted::Value(number, version)
     }
 

@@ -92,7 +92,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "num_threads", settings.threads);
     stat(out, "num_threads_per_udp", settings.threads);
     stat(out, "stat_key_prefix", char::from(settings.prefix_delimiter));
-    stat(out, "detail_enabled", yes_no(settings.detail_enabled));
+    stat(out, "detail_enabled", yes_no(cache.watch.counts_prefixes()));
     stat(out, "reqs_per_event", settings.requests_per_event);
     stat(out, "cas_enabled", yes_no(settings.cas));
     stat(out, "tcp_backlog", settings.backlog);

@@ -1,24 +1,24 @@
 //! `stats`, with memcached's names in memcached's order.
 
 mod cachedump;
+mod conns;
+mod detail;
 mod sizes;
 
+use super::operation::Context;
 use super::reply::{line, stat};
 use super::{Cache, Dump, MEMCACHED_VERSION, Outcome, settings};
 use crate::protocol::Output;
 use crate::protocol::text::Words;
 use crate::store::{ClassStats, Now, PAGE, StoreStats};
+use conns::Connections;
 use sizes::Sizes;
 use std::sync::atomic::Ordering;
 
-/// Does `stats` with these arguments. As in memcached, the beginning of a word is enough where it
-/// stands for more than a table of the engine.
-pub(super) fn run<'a>(
-    cache: &Cache,
-    now: Now,
-    mut args: Words<'_>,
-    out: &mut Output,
-) -> Outcome<'a> {
+/// Does `stats` with these arguments. As in memcached, the beginning of a word is enough but for the
+/// tables of the engine.
+pub(super) fn run<'a>(context: &Context<'_>, mut args: Words<'_>, out: &mut Output) -> Outcome<'a> {
+    let &Context { cache, worker, now } = context;
     match args.next() {
         None => general(cache, now, out),
         Some(word) if b"reset".starts_with(word) => {
@@ -26,9 +26,14 @@ pub(super) fn run<'a>(
             line(out, "RESET");
             return Outcome::Continue;
         }
+        Some(word) if b"detail".starts_with(word) => return detail::run(context, args, out),
         Some(word) if b"settings".starts_with(word) => settings::write(cache, out),
         Some(word) if b"cachedump".starts_with(word) => {
             return cachedump::run(cache, now, args, out);
+        }
+        Some(word) if b"conns".starts_with(word) => {
+            let asker = worker.client.load(Ordering::Relaxed);
+            return Dump::begin(Connections::new(asker), cache, now, out);
         }
         Some(b"items") => items(cache, now, out),
         Some(b"slabs") => slabs(cache, now, out),
@@ -72,13 +77,18 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
         "lru_crawler_starts",
         "lru_maintainer_juggles",
         "malloc_fails",
-        "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
     ] {
         stat(out, name, 0);
+    }
+    let log = cache.watch.stats();
+    for (name, value) in [
+        ("log_worker_dropped", log.dropped),
+        ("log_worker_written", log.written),
+        ("log_watcher_skipped", log.skipped),
+        ("log_watcher_sent", log.sent),
+        ("log_watchers", log.watchers),
+    ] {
+        stat(out, name, value);
     }
     tls(cache, out);
     stat(out, "unexpected_napi_ids", 0);

@@ -1,11 +1,13 @@
 //! The text protocol's replies.
 
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
+use super::prefixes::Asked;
 use super::reply::line;
-use super::{Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning};
+use super::{Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning, watch};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
+use crate::watch::Subscription;
 use std::sync::atomic::Ordering;
 
 /// Reply bytes after which a long reply stops and lets the client take what there is.
@@ -24,6 +26,8 @@ pub enum Outcome<'a> {
     Paused(Get, Keys<'a>),
     /// Sends what waits, then goes on with this dump.
     Dumping(Dump),
+    /// Sends what waits, then only lines of what happens.
+    Watching(Subscription),
     /// Sends what waits and ends.
     Close,
     /// Ends, and the daemon with it.
@@ -50,7 +54,10 @@ pub fn execute<'a>(
             context.bad_chunk(&store);
             "CLIENT_ERROR bad data chunk"
         }
-        Request::TooLarge(store) => stored_reply(context.too_large(store.verb, store.key)),
+        Request::TooLarge(store) => {
+            context.count(store.key, Asked::Set);
+            stored_reply(context.too_large(store.verb, store.key))
+        }
         Request::Delete { key } => match context.delete(key, None) {
             Deleted::Done => "DELETED",
             Deleted::NotFound => "NOT_FOUND",
@@ -99,7 +106,8 @@ pub fn execute<'a>(
         Request::Lru(args) => tuning::lru(args),
         Request::Crawler(args) => return crawler::run(cache, now, args, out),
         Request::DebugTime(args) => admin::debug_time(cache, args),
-        Request::Stats(args) => return stats::run(cache, now, args, out),
+        Request::Stats(args) => return stats::run(&context, args, out),
+        Request::Watch(args) => return watch::run(cache, args, out),
         Request::Shutdown { graceful } if cache.settings.shutdown_command => {
             return Outcome::Shutdown { graceful };
         }

@@ -92,6 +92,8 @@ pub enum Request<'a> {
     Stats(Words<'a>),
     /// `debugtime` with its arguments.
     DebugTime(Words<'a>),
+    /// `watch` with its arguments.
+    Watch(Words<'a>),
     /// `shutdown`; whether it is the graceful one.
     Shutdown {
         /// Drain before stopping.
@@ -312,6 +314,13 @@ impl<'a> Line<'_, 'a> {
             b"debugtime" if !self.is_http() => {
                 self.outspoken(Request::DebugTime(Words(self.after_name)))
             }
+            // It is never silent: noreply is no stream.
+            b"watch" => Parsed::Request {
+                request: Request::Watch(Words(self.after_name)),
+                noreply: false,
+                length: self.length,
+                skip: 0,
+            },
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
             b"shutdown" => match self.args.first() {
                 None => self.request(Request::Shutdown { graceful: false }),

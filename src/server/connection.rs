@@ -6,13 +6,15 @@
 
 use super::socket::Socket;
 use super::terms::Terms;
-use super::trace;
+use super::{presence, trace, watching};
+use crate::command::roster::{Seat, State};
 use crate::command::{
     Cache, Dump, Outcome, WorkerCounters, execute, execute_frame, refuse, resume_get,
 };
 use crate::protocol::text::{self, Get, Keys, Parsed};
 use crate::protocol::{Output, binary};
 use crate::store::Now;
+use crate::watch::Subscription;
 use memchr::memchr;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -45,8 +47,12 @@ struct Lent {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client left, or was sent away.
+    /// The client left.
     Closed,
+    /// The connection broke, or the client was sent away for what it sent.
+    Broken,
+    /// The client was sent away for its silence.
+    Idle,
     /// The client asked the daemon to stop.
     Shutdown { graceful: bool },
 }
@@ -73,6 +79,7 @@ enum Paused {
 }
 
 pub(super) struct Connection {
+    seat: Seat,
     socket: Socket,
     cache: Arc<Cache>,
     worker: usize,
@@ -93,6 +100,8 @@ pub(super) struct Connection {
     /// The last turn ended for the sake of others, and its replies have not been sent.
     yielded: bool,
     end: Option<End>,
+    /// What the client is shown once its replies are sent.
+    watching: Option<Subscription>,
     /// When something last came from the client.
     heard: Now,
 }
@@ -105,6 +114,7 @@ impl Drop for Connection {
 
 impl Connection {
     pub(super) fn new(
+        seat: Seat,
         socket: Socket,
         cache: Arc<Cache>,
         worker: usize,
@@ -112,6 +122,7 @@ impl Connection {
     ) -> Connection {
         Connection {
             heard: cache.clock.now(),
+            seat,
             socket,
             cache,
             worker,
@@ -124,6 +135,7 @@ impl Connection {
             replies: Output::default(),
             yielded: false,
             end: None,
+            watching: None,
         }
     }
 
@@ -133,11 +145,34 @@ impl Connection {
 
     /// Serves until the connection ends.
     pub(super) async fn serve(mut self) -> End {
+        presence::tell(&self.seat, self.socket.fd(), None, &self.cache, self.worker);
         let result = match self.idle_timeout() {
             None => poll_fn(|cx| self.poll(cx)).await,
             Some(timeout) => self.serve_until_idle(timeout).await,
         };
-        result.unwrap_or(End::Closed)
+        let end = match self.watching.take() {
+            Some(subscription) => {
+                self.seat.note(State::Watching, self.heard);
+                let counters = &self.cache.workers[self.worker];
+                watching::show(&mut self.socket, &subscription, counters).await
+            }
+            None => result.unwrap_or_else(|error| presence::end_of(&error)),
+        };
+        presence::tell(&self.seat, self.socket.fd(), Some(end), &self.cache, self.worker);
+        end
+    }
+
+    /// What this connection is about, between two turns.
+    fn state(&self) -> State {
+        if !self.replies.is_empty() {
+            State::Writing
+        } else if self.skip > 0 {
+            State::Swallowing
+        } else if self.needed > self.unfinished.len() + 1 {
+            State::ReadingOn
+        } else {
+            State::Reading
+        }
     }
 
     /// How long this client may be silent, if there is a limit; as in memcached only on TCP.
@@ -161,7 +196,7 @@ impl Connection {
                 let left = timeout.saturating_sub(Duration::from_millis(silent));
                 if left.is_zero() && self.replies.is_empty() {
                     self.counters().idle_kicks.add(1);
-                    return Poll::Ready(Ok(End::Closed));
+                    return Poll::Ready(Ok(End::Idle));
                 }
                 let again = if left.is_zero() { timeout } else { left };
                 timer.as_mut().reset(tokio::time::Instant::now() + again);
@@ -193,6 +228,7 @@ impl Connection {
                 }
                 Next::End(end) => self.end = Some(end),
             }
+            self.seat.note(self.state(), self.heard);
         }
     }
 
@@ -265,9 +301,10 @@ impl Connection {
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
-        let Connection { cache, terms, skip: to_skip, binary, paused, heard, .. } = self;
+        let Connection { cache, terms, skip: to_skip, binary, paused, watching, heard, .. } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
+        worker.client.store(fd, Ordering::Relaxed);
         let now = cache.clock.now();
         *heard = now;
         let store = &cache.store;
@@ -305,7 +342,7 @@ impl Connection {
             } else if *binary.get_or_insert_with(is_binary) {
                 match binary::parse(rest, fits) {
                     binary::Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
-                    binary::Parsed::Hangup => return (at, Next::End(End::Closed)),
+                    binary::Parsed::Hangup => return (at, Next::End(End::Broken)),
                     binary::Parsed::Frame { frame, length, skip } => {
                         if show {
                             trace::request(fd, &rest[..length]);
@@ -322,7 +359,7 @@ impl Connection {
                 }
                 match parsed {
                     Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
-                    Parsed::Hangup => return (at, Next::End(End::Closed)),
+                    Parsed::Hangup => return (at, Next::End(End::Broken)),
                     Parsed::Refused { reply, noreply, length, skip } => {
                         at += length;
                         *to_skip = skip;
@@ -350,6 +387,10 @@ impl Connection {
                     *paused = Some(Paused::Dump(dump));
                     let next = if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield };
                     return (at, next);
+                }
+                Outcome::Watching(subscription) => {
+                    *watching = Some(subscription);
+                    return (input.len(), Next::End(End::Closed));
                 }
                 Outcome::Close => return (at, Next::End(End::Closed)),
                 Outcome::Shutdown { graceful } => {

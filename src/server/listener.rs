@@ -5,10 +5,13 @@ use super::socket::Accepted;
 use super::terms::Terms;
 use super::worker::Workers;
 use crate::command::Cache;
+use crate::command::roster::{Place, Who};
+use crate::watch::Transport;
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -212,8 +215,12 @@ impl Listeners {
         let mut accepting = JoinSet::new();
         for (listener, terms) in self.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            let place = listener.local_addr().map_or(Place::Unknown, Place::Address);
+            let who = Who::Listener(Transport::Tcp, place);
+            let seat = cache.roster.enter(listener.as_raw_fd(), who, cache.clock.now());
             let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
             accepting.spawn(async move {
+                let _seat = seat;
                 loop {
                     let accepted = listener.accept().await.and_then(|(stream, _)| {
                         stream.set_nodelay(true)?;
@@ -224,9 +231,14 @@ impl Listeners {
             });
         }
         for (listener, terms) in self.unix {
+            let here = listener.local_addr().ok();
+            let path = here.and_then(|here| here.as_pathname().map(Path::to_owned));
+            let who = Who::Listener(Transport::Local, path.map_or(Place::Unknown, Place::Path));
             let listener = tokio::net::UnixListener::from_std(listener)?;
+            let seat = cache.roster.enter(listener.as_raw_fd(), who, cache.clock.now());
             let (cache, workers) = (Arc::clone(cache), Arc::clone(workers));
             accepting.spawn(async move {
+                let _seat = seat;
                 loop {
                     let accepted =
                         listener.accept().await.and_then(|(stream, _)| stream.into_std());

@@ -3,10 +3,12 @@
 mod connection;
 mod inherited;
 pub mod listener;
+mod presence;
 mod socket;
 mod terms;
 mod tls;
 mod trace;
+mod watching;
 pub mod worker;
 
 pub use inherited::Inherited;

@@ -1,8 +1,11 @@
 //! A client's socket, of whichever family.
 
 use super::tls::TlsStream;
+use crate::command::roster::{Place, Who};
+use crate::watch::{Peer, Transport};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +26,24 @@ pub(super) enum Socket {
 }
 
 impl Accepted {
+    /// Who it is, and where it came in.
+    pub(super) fn who(&self) -> Who {
+        match self {
+            Accepted::Tcp(stream) => {
+                let place = stream.local_addr().map_or(Place::Unknown, Place::Address);
+                // A client that has left by now has no address any more.
+                let address = stream.peer_addr().ok();
+                Who::Client(Peer { address, transport: Transport::Tcp }, place)
+            }
+            Accepted::Unix(stream) => {
+                let here = stream.local_addr().ok();
+                let path = here.and_then(|here| here.as_pathname().map(Path::to_owned));
+                let place = path.map_or(Place::Unknown, Place::Path);
+                Who::Client(Peer { address: None, transport: Transport::Local }, place)
+            }
+        }
+    }
+
     /// Registers it with the runtime that this is called in.
     pub(super) fn register(self) -> io::Result<Socket> {
         Ok(match self {

@@ -102,14 +102,20 @@ async fn work(
         let Some((accepted, terms)) = accepted else { return };
         let requests = requests.clone();
         let tls = cache.tls.as_ref().filter(|_| terms.tls != Some(TlsMode::Plain));
-        match (accepted.register(), tls) {
-            (Ok(Socket::Tcp(stream)), Some(tls)) => {
+        let who = accepted.who();
+        let seated = accepted.register().map(|socket| {
+            let seat = cache.roster.enter(socket.fd(), who, cache.clock.now());
+            (seat, socket)
+        });
+        match (seated, tls) {
+            (Ok((seat, Socket::Tcp(stream))), Some(tls)) => {
                 let (cache, tls) = (Arc::clone(cache), Arc::clone(tls));
                 tokio::spawn(async move {
                     match tls::accept(stream, &tls, terms.tls).await {
                         Some(stream) => {
                             let socket = Socket::Tls(stream);
-                            serve(Connection::new(socket, cache, number, terms), requests).await;
+                            let connection = Connection::new(seat, socket, cache, number, terms);
+                            serve(connection, requests).await;
                         }
                         None => {
                             cache.connections.current.fetch_sub(1, Ordering::Relaxed);
@@ -117,8 +123,8 @@ async fn work(
                     }
                 });
             }
-            (Ok(socket), _) => {
-                let connection = Connection::new(socket, Arc::clone(cache), number, terms);
+            (Ok((seat, socket)), _) => {
+                let connection = Connection::new(seat, socket, Arc::clone(cache), number, terms);
                 tokio::spawn(serve(connection, requests));
             }
             (Err(error), _) => {

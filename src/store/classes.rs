@@ -16,7 +16,7 @@ const CLASSES_MAX: usize = 63;
 const DIRECT_BELOW: u64 = 16 * 1024;
 
 /// The table of chunk sizes that memcached would build from `-f` and `-n`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classes {
     chunks: Vec<u64>,
     /// The class of sizes up to `ALIGN` times the position: chunks are multiples of it.

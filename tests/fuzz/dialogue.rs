@@ -208,7 +208,7 @@ impl Server {
             let (cache, worker) = (&self.cache, &self.cache.workers[0]);
             outcome = match outcome {
                 Outcome::Continue => return,
-                Outcome::Close | Outcome::Shutdown { .. } => {
+                Outcome::Close | Outcome::Watching(_) | Outcome::Shutdown { .. } => {
                     self.answer.closed = true;
                     return;
                 }

@@ -1,8 +1,9 @@
 //! Statistics in packets: what `stats` says in lines, one packet each.
 
 use super::super::dump::{Dump, Steps};
+use super::super::operation::Context;
 use super::super::{Cache, Outcome, stats};
-use super::{Reply, Status, write_error, write_packet};
+use super::{Reply, Status, write, write_error, write_packet};
 use crate::protocol::Output;
 use crate::protocol::binary::Frame;
 use crate::protocol::text::Words;
@@ -10,12 +11,14 @@ use crate::store::Now;
 
 /// Does Stat with this argument: a packet per statistic, and an empty one behind the last.
 pub(super) fn run<'a>(
-    cache: &Cache,
-    now: Now,
+    context: &Context<'_>,
     frame: &Frame<'_>,
     argument: &[u8],
     out: &mut Output,
 ) -> Outcome<'a> {
+    if let Some(word) = argument.strip_prefix(b"detail") {
+        return detail(context, frame, word, out);
+    }
     // Here more may follow these words, but none can be shortened as in the text protocol.
     let argument = match argument {
         [b'r', b'e', b's', b'e', b't', ..] => &b"reset"[..],
@@ -28,11 +31,38 @@ pub(super) fn run<'a>(
     };
     let (opcode, opaque) = (frame.opcode, frame.opaque);
     let mut lines = Output::default();
-    let under_way = match stats::run(cache, now, Words::of(argument), &mut lines) {
+    let under_way = match stats::run(context, Words::of(argument), &mut lines) {
         Outcome::Dumping(dump) => Some(dump),
         _ => None,
     };
-    Dump::begin(Packets { opcode, opaque, lines, under_way }, cache, now, out)
+    Dump::begin(Packets { opcode, opaque, lines, under_way }, context.cache, context.now, out)
+}
+
+/// The counts by prefix come as one statistic, with the text protocol's lines for its value.
+fn detail<'a>(
+    context: &Context<'_>,
+    frame: &Frame<'_>,
+    word: &[u8],
+    out: &mut Output,
+) -> Outcome<'a> {
+    let command =
+        [b" on", &b" off"[..], b" dump"].into_iter().find(|known| word.starts_with(known));
+    let Some(command) = command.filter(|_| context.cache.settings.dump_enabled) else {
+        write_error(frame, Status::NotFound, out);
+        return Outcome::Continue;
+    };
+    let line = [b"detail", command].concat();
+    let mut text = Output::default();
+    let mut outcome = stats::run(context, Words::of(&line), &mut text);
+    while let Outcome::Dumping(dump) = outcome {
+        outcome = dump.resume(context.cache, context.now, &mut text);
+    }
+    let (key, value) = (b"detailed", text.copied_since((0, 0)));
+    if command == b" dump" {
+        write(frame, Status::Ok, &Reply { key, value, ..Reply::default() }, out);
+    }
+    write(frame, Status::Ok, &Reply::default(), out);
+    Outcome::Continue
 }
 
 /// Packets made from lines that may still be under way.

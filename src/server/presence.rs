@@ -1,0 +1,37 @@
+//! Clients that come and go, told to those who watch.
+
+use super::connection::End;
+use crate::command::Cache;
+use crate::command::roster::Seat;
+use crate::watch::{Event, Reason, Streams};
+use std::io;
+use std::os::fd::RawFd;
+
+/// How a connection ended that could not be read or written any more.
+pub(super) fn end_of(error: &io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => End::Closed,
+        _ => End::Broken,
+    }
+}
+
+/// Tells that a client came or, with an `end`, that it went.
+pub(super) fn tell(seat: &Seat, client: RawFd, end: Option<End>, cache: &Cache, worker: usize) {
+    if !cache.watch.wants(Streams::CONNECTIONS) {
+        return;
+    }
+    let Some(peer) = seat.peer() else { return };
+    let event = match end {
+        None => Event::Opened { peer, client },
+        Some(end) => {
+            let reason = match end {
+                End::Closed => Reason::Normal,
+                End::Broken => Reason::Error,
+                End::Idle => Reason::IdleTimeout,
+                End::Shutdown { .. } => Reason::Shutdown,
+            };
+            Event::Closed { peer, reason, client }
+        }
+    };
+    cache.watch.tell(Some(worker), &event);
+}
