@@ -7,6 +7,7 @@
 //! | [`daemon`] | start-up order, privileges, signals, systemd, log |
 //! | [`config`] | command line, sysconfig and TOML: one checked configuration |
 //! | [`server`], [`replication::link`], [`monitor`] | sockets: clients, the peer, and operators |
+//! | [`memory_file`] | the file that items outlive a restart in |
 //! | [`command`] | what each command means |
 //! | [`watch`] | what happens, told to the clients that watch; no I/O |
 //! | [`replication`] | the state machine of the link; no I/O |
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod memory_file;
 pub mod monitor;
 pub mod protocol;
 pub mod replication;

@@ -184,7 +184,6 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
         (&["-S"], "-S asks for SASL, which is not supported yet\n", 64),
         (&["-Z", "-p", "0"], "ERROR: You cannot enable SSL without a TCP port.\n", 64),
         (&["-Y", "f"], "-Y asks for authentication, which is not supported yet\n", 64),
-        (&["-e", "f"], "-e asks for a warm restart, which is not supported yet\n", 64),
         (&["-Z"], "Error loading the certificate chain: (null) : ssl_chain_cert is not set\n", 64),
         (
             &["-Z", "-o", "ssl_chain_cert=c"],

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::BytesMut;
+use paircached::memory_file::Profile;
+use paircached::memory_file::format;
 use paircached::replication::Memory;
 use paircached::replication::hello::Hello;
 use paircached::replication::session::Session;
@@ -76,6 +78,17 @@ impl Simulated {
     fn restart(&mut self) {
         let (incarnation, protocol) = (self.incarnation + 1, self.protocol);
         *self = Simulated { incarnation, protocol, ..Simulated::new(self.node, &self.settings) };
+    }
+
+    /// Stops gracefully and starts again with what it held.
+    fn reload(&mut self, now: Now) {
+        let profile =
+            Profile { item_size_max: self.settings.item_size_max, cluster: Some(String::new()) };
+        let mut file = Vec::new();
+        format::write(&mut file, &self.store, &profile, now, |_| {}).unwrap();
+        self.restart();
+        let loaded = format::read(&file[..], &self.store, &profile, now, |_| {}).unwrap();
+        assert_eq!(loaded.node, self.node);
     }
 
     /// Everything it holds.
@@ -216,6 +229,10 @@ impl Pair {
                 self.cut();
                 self.nodes[node].restart();
             }
+            Action::Reload => {
+                self.cut();
+                self.nodes[node].reload(self.now);
+            }
         }
     }
 
@@ -246,6 +263,7 @@ enum Action {
     Connect,
     Cut,
     Restart,
+    Reload,
 }
 
 #[derive(Clone, Debug)]
@@ -264,6 +282,7 @@ fn steps(keys: u8, size: usize, restarts: u32) -> impl Strategy<Value = Vec<Step
         12 => (0usize..=100).prop_map(|share| Action::Talk { share }),
         3 => Just(Action::Connect),
         2 => Just(Action::Cut),
+        1 => Just(Action::Reload),
         restarts => Just(Action::Restart),
     ];
     let step = (0usize..2, 0u64..3, action);

@@ -61,6 +61,8 @@ pub struct Settings {
     pub track_sizes: bool,
     /// `-o idle_timeout`, in seconds; 0 is never.
     pub idle_timeout: u32,
+    /// `-e`.
+    pub memory_file: Option<PathBuf>,
     /// `-o relaxed_privileges`: clients may move the clock by `debugtime`.
     pub movable_clock: bool,
     /// `-Z` and what belongs to it.
@@ -104,6 +106,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     let idle_timeout = settings.idle_timeout.to_string();
     let watcher_buffer = settings.watcher_buffer.to_string();
     let worker_buffer = settings.worker_buffer.to_string();
+    let memory_file = settings.memory_file.as_deref().map(|path| path.display().to_string());
     for (name, value) in [
         ("hashpower_init", "0"),
         ("slab_reassign", "yes"),
@@ -136,11 +139,9 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
         stat(out, name, value);
     }
     tls(&settings.tls, out);
-    for (name, value) in
-        [("num_napi_ids", "0"), ("memory_file", "(null)"), ("client_flags_size", "4")]
-    {
-        stat(out, name, value);
-    }
+    stat(out, "num_napi_ids", 0);
+    stat(out, "memory_file", memory_file.as_deref().unwrap_or("(null)"));
+    stat(out, "client_flags_size", 4);
 }
 
 fn tls(tls: &crate::tls::Settings, out: &mut Output) {

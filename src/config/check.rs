@@ -232,6 +232,8 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         idle_timeout: settings.idle_timeout.value,
         relaxed_privileges: settings.relaxed_privileges.value,
         tls: settings.tls.finish(),
+        // The daemon may be in another directory by the time it stops.
+        memory_file: settings.memory_file.value.map(|path| sources.directory.join(path)),
         replication,
         monitor,
         secret,

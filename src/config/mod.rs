@@ -108,6 +108,8 @@ pub struct Config {
     pub relaxed_privileges: bool,
     /// TLS for clients over TCP.
     pub tls: crate::tls::Settings,
+    /// The file that items outlive a graceful stop in, from the root directory on.
+    pub memory_file: Option<PathBuf>,
     /// The other node; absent means that this node is alone.
     pub replication: Option<Replication>,
     /// The endpoint for operators; absent means that there is none.

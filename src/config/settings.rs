@@ -93,6 +93,7 @@ pub(super) struct Settings {
     pub(super) idle_timeout: Set<u32>,
     pub(super) relaxed_privileges: Set<bool>,
     pub(super) tls: Tls,
+    pub(super) memory_file: Set<Option<PathBuf>>,
     /// Checked, and then without effect.
     pub(super) lru: Set<Lru>,
     /// Checked, and then without effect.
@@ -161,6 +162,7 @@ impl Default for Settings {
             idle_timeout: Set::new(0),
             relaxed_privileges: Set::new(false),
             tls: Tls::default(),
+            memory_file: Set::new(None),
             lru: Set::new(Lru::default()),
             napi_ids: Set::new(0),
             peer: Set::new(None),
@@ -223,6 +225,7 @@ impl Settings {
             Flag::UnixSocket => self.unix_socket.put(Some(path(flag, word)?), source),
             Flag::SecretFile => self.secret_file.put(Some(path(flag, word)?), source),
             Flag::PidFile => self.pid_file.put(Some(path(flag, word)?), source),
+            Flag::MemoryFile => self.memory_file.put(Some(path(flag, word)?), source),
             Flag::Shutdown => self.shutdown_command.put(true, source),
             Flag::Daemon => self.detach.put(true, source),
             Flag::Coredumps => self.coredumps.put(true, source),
@@ -246,7 +249,6 @@ impl Settings {
             }
             Flag::Sasl => return Err(absent(flag, "SASL")),
             Flag::AuthFile => return Err(absent(flag, "authentication")),
-            Flag::MemoryFile => return Err(absent(flag, "a warm restart")),
             Flag::Help
             | Flag::License
             | Flag::Version

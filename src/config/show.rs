@@ -116,6 +116,7 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("track_sizes", &settings.track_sizes);
     lines.plain("idle_timeout", &settings.idle_timeout);
     lines.plain("relaxed_privileges", &settings.relaxed_privileges);
+    lines.add("memory_file", path(&settings.memory_file.value), &settings.memory_file);
 }
 
 fn tls(settings: &Settings, lines: &mut Lines) {

@@ -2,6 +2,7 @@
 
 use super::exit::Fatal;
 use crate::config::{Config, Listen, Place, Port};
+use crate::server::listener::listen;
 use crate::server::{BindError, Inherited, Listeners, Terms};
 use std::io;
 use std::net::TcpListener;
@@ -51,7 +52,7 @@ pub(super) fn bind_addresses(config: &Config, listeners: &mut Listeners) -> Resu
         Port::Number(port) => port,
     };
     if config.listen.is_empty() {
-        let bound = listeners.add_tcp("*", default, config.backlog, &terms(config, None));
+        let bound = listeners.add_tcp("*", default, &terms(config, None));
         return bound.map_err(|error| fatal(format!("TCP port {default}"), &error));
     }
     let what = || format!("one of interface(s) {}", interfaces(config));
@@ -59,7 +60,7 @@ pub(super) fn bind_addresses(config: &Config, listeners: &mut Listeners) -> Resu
     for listen in &config.listen {
         let Place::Inet { host, port } = &listen.place else { continue };
         let port = port.unwrap_or(default);
-        match listeners.add_tcp(host, port, config.backlog, &terms(config, Some(listen))) {
+        match listeners.add_tcp(host, port, &terms(config, Some(listen))) {
             Ok(()) => {}
             Err(error) if host.contains(':') && is_unavailable(&error) => {
                 missing = Some((listen, error));
@@ -109,7 +110,7 @@ pub(super) fn bind_peer(config: &Config, bound: &mut Listeners) -> Result<Vec<Tc
     let hosts = if replication.listen.is_empty() { &any[..] } else { &replication.listen };
     let mut listeners = Vec::new();
     for host in hosts {
-        let bound = bound.bind_tcp(host, replication.port, config.backlog).map_err(|error| {
+        let bound = bound.bind_tcp(host, replication.port).map_err(|error| {
             fatal(format!("{host} port {} for the peer", replication.port), &error)
         })?;
         listeners.extend(bound);
@@ -125,10 +126,22 @@ pub(super) fn bind_monitor(
     let endpoints = config.monitor.as_ref().map_or(&[][..], |monitor| &monitor.listen);
     let mut listeners = Vec::new();
     for (host, port) in endpoints {
-        let bound = bound.bind_tcp(host, *port, config.backlog);
+        let bound = bound.bind_tcp(host, *port);
         listeners.extend(
             bound.map_err(|error| fatal(format!("{host} port {port} for monitoring"), &error))?,
         );
     }
     Ok(listeners)
+}
+
+/// Lets clients, and `others`, connect to the TCP addresses.
+pub(super) fn listen_all(
+    config: &Config,
+    clients: &Listeners,
+    others: &[&[TcpListener]],
+) -> Result<(), Fatal> {
+    let others = || others.iter().copied().flatten();
+    let all = clients.listen(config.backlog);
+    all.and_then(|()| others().try_for_each(|listener| listen(listener, config.backlog)))
+        .map_err(|error| fatal(String::from("an address that was bound"), &error))
 }

@@ -9,6 +9,7 @@ mod notify;
 mod pid_file;
 mod privileges;
 mod reload;
+mod restart;
 mod serve;
 
 use crate::command::{Cache, Settings};
@@ -16,7 +17,7 @@ use crate::config::{self, Action, Config, NodeName, Port};
 use crate::replication::Status;
 use crate::replication::link::{Link, LinkSettings};
 use crate::server::Listeners;
-use crate::store::{self, Node, Store};
+use crate::store::{Node, Store};
 use crate::tls::Tls;
 use exit::{FAILURE, Fatal, USAGE};
 use std::io::{self, Write};
@@ -93,6 +94,12 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     let peers = bind::bind_peer(&config, &mut listeners)?;
     let monitors = bind::bind_monitor(&config, &mut listeners)?;
     privileges::drop_to(user.as_ref(), config.coredumps)?;
+    if config.lock_memory {
+        limits::lock_memory();
+    }
+    // No client is let in before it is loaded.
+    let restart::Opened { store, node } = restart::open_store(&config)?;
+    bind::listen_all(&config, &listeners, &[&peers, &monitors])?;
     bind::bind_unix(&config, &mut listeners)?;
     bind::keep_inherited(&config, &mut listeners);
     if let Some(file) = std::env::var_os(PORT_FILE_VARIABLE)
@@ -104,9 +111,6 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
             Fatal::os(format!("failed to write the ports to {}: {error}", file.display()))
         })?;
     }
-    if config.lock_memory {
-        limits::lock_memory();
-    }
     // As memcached's, it belongs to the user that the daemon runs as.
     if let Some(path) = &config.pid_file
         && let Err(error) = pid_file::write(path)
@@ -114,7 +118,8 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         let message = format!("could not write the pid file {}: {error}", path.display());
         return Err(Fatal { message, code: FAILURE });
     }
-    let (cache, link) = build(&config, tls);
+    let (cache, link) = build(&config, store, node, tls);
+    restart::begin_serving(&config, node)?;
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, monitors, detached })
 }
@@ -129,17 +134,14 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Fatal> {
     }
 }
 
-fn build(config: &Config, tls: Option<Arc<Tls>>) -> (Arc<Cache>, Option<Link>) {
+/// What serves; `node` is the one that the store was before, if it was any.
+fn build(
+    config: &Config,
+    store: Arc<Store>,
+    node: Option<Node>,
+    tls: Option<Arc<Tls>>,
+) -> (Arc<Cache>, Option<Link>) {
     let replication = config.replication.as_ref();
-    let store = Arc::new(Store::new(&store::Settings {
-        memory: config.memory,
-        evictions: config.evictions,
-        item_size_max: config.item_size_max,
-        growth_factor: config.growth_factor,
-        chunk_size: config.chunk_size,
-        cas: config.cas,
-        tombstone_memory: replication.map(|replication| replication.tombstone_memory),
-    }));
     let status = replication.map(|replication| {
         let (host, port) = (&replication.peer.host, replication.peer.port);
         let peer =
@@ -178,6 +180,7 @@ fn build(config: &Config, tls: Option<Arc<Tls>>) -> (Arc<Cache>, Option<Link>) {
         track_sizes: config.track_sizes,
         idle_timeout: config.idle_timeout,
         tls: config.tls.clone(),
+        memory_file: config.memory_file.clone(),
         movable_clock: config.relaxed_privileges,
         repcached: config.repcached_flags,
     };
@@ -192,6 +195,7 @@ fn build(config: &Config, tls: Option<Arc<Tls>>) -> (Arc<Cache>, Option<Link>) {
                 NodeName::A => Some(Node::A),
                 NodeName::B => Some(Node::B),
             },
+            node_before: node,
             cluster: replication.cluster.clone(),
             secret: config.secret.clone(),
             window: replication.window,

@@ -3,6 +3,9 @@
 use sd_notify::NotifyState;
 use std::time::Duration;
 
+/// How long systemd is to wait for the next word while the daemon is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn tell(states: &[NotifyState<'_>]) {
     // Without a service manager there is nobody to tell, and that is fine.
     let _ = sd_notify::notify(states);
@@ -25,6 +28,12 @@ pub(super) fn reloading() {
         Ok(time) => tell(&[NotifyState::Reloading, time]),
         Err(_) => tell(&[NotifyState::Reloading]),
     }
+}
+
+/// Busy with what takes its time, before it serves or after: systemd is to wait on.
+pub(super) fn busy(status: &str) {
+    let patience = NotifyState::ExtendTimeoutUsec(PATIENCE.as_micros() as u32);
+    tell(&[patience, NotifyState::Status(status), NotifyState::Watchdog]);
 }
 
 /// On the way out.

@@ -61,6 +61,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("flush_enabled", old.flush_enabled != new.flush_enabled),
         ("shutdown_command", old.shutdown_command != new.shutdown_command),
         ("dump_enabled", old.dump_enabled != new.dump_enabled),
+        ("memory_file", old.memory_file != new.memory_file),
         ("relaxed_privileges", old.relaxed_privileges != new.relaxed_privileges),
         ("monitor", old.monitor != new.monitor),
         ("watch_enabled", old.watch_enabled != new.watch_enabled),

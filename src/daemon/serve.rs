@@ -1,7 +1,7 @@
 //! Service: the control thread with its timers, signals and the link, until it is told to stop.
 
 use super::exit::Fatal;
-use super::{Ready, notify, pid_file, reload};
+use super::{Ready, notify, pid_file, reload, restart};
 use crate::command::Cache;
 use crate::config::Config;
 use crate::monitor::{Monitor, PeerAddress};
@@ -29,10 +29,26 @@ pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
     let served = runtime.block_on(run(ready));
     // A look-up of the peer's name that hangs must not hold up the end.
     runtime.shutdown_background();
-    served.map_err(|error| Fatal::os(format!("failed to start serving: {error}")))
+    let end = served.map_err(|error| Fatal::os(format!("failed to start serving: {error}")))?;
+    let saved = if end.graceful { restart::save(&end.config, &end.cache.store) } else { Ok(()) };
+    // Whoever waits for it to go wants to start the next daemon.
+    if let (Some(path), true) = (&end.config.pid_file, end.detached) {
+        pid_file::remove(path);
+    }
+    log::info!("event=stopped");
+    saved
 }
 
-async fn run(ready: Ready) -> io::Result<()> {
+/// What is left when nothing is served any more.
+struct End {
+    config: Box<Config>,
+    cache: Arc<Cache>,
+    detached: bool,
+    /// Whether what the cache holds is to be kept.
+    graceful: bool,
+}
+
+async fn run(ready: Ready) -> io::Result<End> {
     let Ready { mut config, cache, listeners, link, monitors, detached } = ready;
     let mut signals = Signals::new()?;
     let (requests, mut asked) = mpsc::channel(1);
@@ -76,7 +92,7 @@ async fn run(ready: Ready) -> io::Result<()> {
         // After a pause of the whole machine there is nothing to make up for.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-    let reason = loop {
+    let (reason, graceful) = loop {
         tokio::select! {
             _ = tick.tick() => cache.store.tick(cache.clock.now()),
             _ = report.tick() => {
@@ -88,10 +104,10 @@ async fn run(ready: Ready) -> io::Result<()> {
             }
             _ = watchdog.interval.tick() => watchdog.check(&workers),
             _ = signals.hangup.recv() => reload_config(&mut config, &cache, &status),
-            _ = signals.terminate.recv() => break "SIGTERM",
-            _ = signals.interrupt.recv() => break "SIGINT",
-            _ = signals.user.recv() => break "SIGUSR1",
-            Some(Request::Shutdown { .. }) = asked.recv() => break "shutdown",
+            _ = signals.terminate.recv() => break ("SIGTERM", false),
+            _ = signals.interrupt.recv() => break ("SIGINT", false),
+            _ = signals.user.recv() => break ("SIGUSR1", true),
+            Some(Request::Shutdown { graceful }) = asked.recv() => break ("shutdown", graceful),
         }
     };
 
@@ -107,12 +123,8 @@ async fn run(ready: Ready) -> io::Result<()> {
         // The link gives itself a time to drain.
         let _ = link.await;
     }
-    if let (Some(path), Some(())) = (&config.pid_file, detached) {
-        pid_file::remove(path);
-    }
     drop(monitoring);
-    log::info!("event=stopped");
-    Ok(())
+    Ok(End { config, cache, detached: detached.is_some(), graceful })
 }
 
 fn reload_config(config: &mut Box<Config>, cache: &Cache, status: &str) {

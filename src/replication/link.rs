@@ -36,6 +36,8 @@ pub struct LinkSettings {
     pub port: u16,
     /// Which node this is, if that is configured.
     pub node: Option<Node>,
+    /// Which node this was when it saved what it has, if it did.
+    pub node_before: Option<Node>,
     /// Name that both must say.
     pub cluster: String,
     /// What only the two nodes know; without it whoever reaches the port is believed.
@@ -81,7 +83,7 @@ impl Link {
                 guess_node(SocketAddr::new(peer, settings.peer_port), settings.port)
             })
         };
-        let node = settings.node.or_else(guess);
+        let node = settings.node.or(settings.node_before).or_else(guess);
         store.set_node(node.unwrap_or(if incarnation & 2 == 0 { Node::A } else { Node::B }));
         Link { settings, store, status, clock, incarnation }
     }

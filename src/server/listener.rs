@@ -8,7 +8,7 @@ use crate::command::Cache;
 use crate::command::roster::{Place, Who};
 use crate::watch::Transport;
 use nix::sys::stat::{Mode, umask};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
@@ -59,11 +59,10 @@ pub struct Listeners {
 }
 
 /// Binds every address that `host` and `port` mean, or takes it from `inherited`; `*` is any.
-/// Addresses in use are skipped as long as one is left.
+/// Addresses in use are skipped as long as one is left. Nobody can connect before [`listen`].
 fn bind_tcp(
     host: &str,
     port: u16,
-    backlog: u32,
     inherited: &mut Inherited,
 ) -> io::Result<Vec<std::net::TcpListener>> {
     if host == "*" {
@@ -86,7 +85,7 @@ fn bind_tcp(
         address.set_port(port);
         let bound = match inherited.tcp(address) {
             Some(listener) => Ok(listener),
-            None => bind_address(address, backlog),
+            None => bind_address(address),
         };
         match bound {
             Ok(listener) => {
@@ -109,7 +108,7 @@ fn bind_tcp(
     }
 }
 
-fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -119,8 +118,16 @@ fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpLi
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Lets clients connect, if they can't already; so many may wait to be accepted.
+pub fn listen(listener: &std::net::TcpListener, backlog: u32) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    if socket.is_listener()? {
+        return Ok(());
+    }
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
 impl Listeners {
@@ -139,24 +146,13 @@ impl Listeners {
     }
 
     /// Binds addresses that are not for clients: see [`Listeners::add_tcp`].
-    pub fn bind_tcp(
-        &mut self,
-        host: &str,
-        port: u16,
-        backlog: u32,
-    ) -> io::Result<Vec<std::net::TcpListener>> {
-        bind_tcp(host, port, backlog, &mut self.inherited)
+    pub fn bind_tcp(&mut self, host: &str, port: u16) -> io::Result<Vec<std::net::TcpListener>> {
+        bind_tcp(host, port, &mut self.inherited)
     }
 
     /// Binds one TCP address of `-l`, or any with `*`.
-    pub fn add_tcp(
-        &mut self,
-        host: &str,
-        port: u16,
-        backlog: u32,
-        terms: &Arc<Terms>,
-    ) -> io::Result<()> {
-        let bound = self.bind_tcp(host, port, backlog)?;
+    pub fn add_tcp(&mut self, host: &str, port: u16, terms: &Arc<Terms>) -> io::Result<()> {
+        let bound = self.bind_tcp(host, port)?;
         self.tcp.extend(bound.into_iter().map(|listener| (listener, Arc::clone(terms))));
         Ok(())
     }
@@ -190,6 +186,11 @@ impl Listeners {
         listener.set_nonblocking(true).map_err(failed)?;
         self.unix.push((listener, Arc::clone(terms)));
         Ok(())
+    }
+
+    /// Lets clients connect to the TCP addresses; so many may wait to be accepted.
+    pub fn listen(&self, backlog: u32) -> io::Result<()> {
+        self.tcp.iter().try_for_each(|(listener, _)| listen(listener, backlog))
     }
 
     /// The TCP addresses that were bound.

@@ -2,7 +2,8 @@
 //!
 //! This file is the interface that everything above uses, and that another engine can stand
 //! behind: [`Store::get`] and [`Store::entry`] for commands, [`Store::merge`] for what the peer
-//! sends, [`Store::live_changes`] and [`Store::walk`] for what the peer is sent.
+//! sends, [`Store::live_changes`] and [`Store::walk`] for what the peer is sent, [`Store::restore`]
+//! for what an earlier store held.
 //!
 //! Keys are spread over [`SHARDS`] shards by a keyed hash, each behind a lock that is held for one
 //! step only. Memory is one budget for all of them.
@@ -14,6 +15,7 @@ mod entry;
 mod evict;
 mod inspect;
 mod merge;
+mod restore;
 mod ring;
 mod shard;
 mod slots;
@@ -27,6 +29,7 @@ pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item};
 pub use inspect::Cursor;
+pub use restore::Progress;
 pub use slots::SHARED_FROM;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};

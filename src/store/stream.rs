@@ -1,6 +1,7 @@
 //! What the peer is sent: the live stream of each shard, and walks over what it missed.
 
-use super::change::Change;
+use super::change::{Change, Mark};
+use super::slots::State;
 use super::version::{Node, Version};
 use super::{SHARDS, Store};
 use std::sync::atomic::Ordering;
@@ -29,13 +30,21 @@ pub struct Walk {
     since: Version,
     /// Everything is wanted, not only what this node wrote.
     full: bool,
+    /// What ended by itself is shown as an item that has expired, not as a delete: in a store that is
+    /// brought back, the memory of the one may go silently where there is no room, that of the other may not.
+    ends_as_items: bool,
 }
 
 impl Walk {
     /// A walk for a peer that has all of ours up to `since`; nothing at all if that is
     /// [`Version::NONE`], and then what it once wrote itself is wanted too.
     pub fn since(since: Version) -> Walk {
-        Walk { position: 0, since, full: since == Version::NONE }
+        Walk { position: 0, since, full: since == Version::NONE, ends_as_items: false }
+    }
+
+    /// A walk that emits all that [`Store::restore`] needs.
+    pub fn to_restore() -> Walk {
+        Walk { ends_as_items: true, ..Walk::since(Version::NONE) }
     }
 }
 
@@ -119,7 +128,14 @@ impl Store {
             walk.position += 1;
             let slot = shard.slots.get(at);
             let change = if walk.wants(slot.version, node) {
-                shard.change(at)
+                match shard.change(at) {
+                    Some(Change::Delete { key, version })
+                        if walk.ends_as_items && slot.state == State::Trace =>
+                    {
+                        Some(expired(key, version))
+                    }
+                    change => change,
+                }
             } else if walk.wants(slot.touched, node) {
                 Some(shard.touch_change(at))
             } else {
@@ -180,6 +196,12 @@ impl Walk {
     fn wants(&self, version: Version, node: Node) -> bool {
         version > self.since && (self.full || version.node() == node)
     }
+}
+
+/// An item that was over long ago.
+fn expired(key: &[u8], version: Version) -> Change<'_> {
+    let (touched, mark) = (Version::NONE, Mark::default());
+    Change::Set { key, value: &[], flags: 0, exptime: 1, version, touched, mark }
 }
 
 impl Change<'_> {

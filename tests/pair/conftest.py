@@ -137,6 +137,28 @@ def pair(nodes):
 
 
 @pytest.fixture
+def manager(tmp_path, monkeypatch):
+    """A service manager's ear: what was said so far, a message an entry."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(path)
+        ear.setblocking(False)
+        os.chmod(path, 0o777)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        said = []
+
+        def hear():
+            while True:
+                try:
+                    said.append(ear.recv(4096).decode())
+                except BlockingIOError:
+                    return said
+
+        yield hear
+
+
+@pytest.fixture
 def programs():
     return Path(PROGRAM).parent
 
