@@ -65,7 +65,7 @@ impl Simulated {
         let ours = self.hello(now);
         let memory = std::mem::take(&mut self.memory);
         let store = Arc::clone(&self.store);
-        self.session = Some(Session::start(store, memory, &ours, peer, now));
+        self.session = Some(Session::start(store, None, memory, &ours, peer, now));
     }
 
     fn cut(&mut self) {

@@ -23,6 +23,7 @@ enum Status {
     Forbidden = 0x20,
     Unknown = 0x81,
     OutOfMemory = 0x82,
+    Temporary = 0x86,
 }
 
 impl Status {
@@ -38,6 +39,7 @@ impl Status {
             Status::Forbidden => "Auth failure.",
             Status::Unknown => "Unknown command",
             Status::OutOfMemory => "Out of memory",
+            Status::Temporary => "Temporary failure",
         }
     }
 }
@@ -61,6 +63,13 @@ pub fn execute_frame<'a>(
     frame: &Frame<'_>,
     out: &mut Output,
 ) -> Outcome<'a> {
+    if let Some(durability) = cache.peer_is_away()
+        && frame.request.writes()
+    {
+        durability.count_refused();
+        write_error(frame, Status::Temporary, out);
+        return Outcome::Continue;
+    }
     let context = Context { cache, worker, now };
     let done = match frame.request {
         Request::Get(get) => {
@@ -201,6 +210,12 @@ impl Context<'_> {
 
 fn write_error(frame: &Frame<'_>, status: Status, out: &mut Output) {
     write(frame, status, &Reply { value: status.text().as_bytes(), ..Reply::default() }, out);
+}
+
+/// The answer to a request whose write the peer did not confirm.
+pub(super) fn write_unconfirmed(opcode: u8, opaque: [u8; 4], out: &mut Output) {
+    let (request, quiet) = (Request::Noop, false);
+    write_error(&Frame { opcode, opaque, quiet, cas: 0, request }, Status::Temporary, out);
 }
 
 fn write(frame: &Frame<'_>, status: Status, reply: &Reply<'_>, out: &mut Output) {

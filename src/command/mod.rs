@@ -15,6 +15,7 @@ mod settings;
 mod stats;
 mod text;
 mod tuning;
+mod unconfirmed;
 mod watch;
 
 pub use binary::execute_frame;
@@ -22,9 +23,10 @@ pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
 pub use dump::Dump;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
+pub use unconfirmed::Unconfirmed;
 
 use crate::clock::Clock;
-use crate::replication::Status;
+use crate::replication::{Durability, Status};
 use crate::store::{Item, Store};
 use crate::tls::Tls;
 use crate::watch::Log;
@@ -59,6 +61,8 @@ pub struct Cache {
     /// Those who watch.
     pub watch: Arc<Log>,
     prefixes: Prefixes,
+    /// What writes wait for; without it they are acknowledged at once.
+    pub durability: Option<Arc<Durability>>,
     /// What had been counted when `stats reset` was last asked for.
     reset: Mutex<WorkerTotals>,
 }
@@ -83,6 +87,7 @@ impl Cache {
                 .map(|number| WorkerCounters { number, ..WorkerCounters::default() })
                 .collect(),
             connections: ConnectionCounters::default(),
+            durability: replication.as_ref().and_then(|status| status.durability().cloned()),
             replication,
             tls,
             roster: Arc::default(),
@@ -91,6 +96,16 @@ impl Cache {
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }
+    }
+
+    /// Whether a write that the peer does not have is an error.
+    pub fn is_strict(&self) -> bool {
+        self.durability.as_ref().is_some_and(|durability| durability.is_strict())
+    }
+
+    /// What writes wait for, while they would wait in vain and are refused.
+    fn peer_is_away(&self) -> Option<&Durability> {
+        self.durability.as_deref().filter(|durability| durability.refuses())
     }
 
     /// The CAS of an item as clients see it.

@@ -3,6 +3,7 @@
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::reply::line;
+use super::unconfirmed::REFUSED;
 use super::{Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning, watch};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
@@ -46,6 +47,12 @@ pub fn execute<'a>(
     noreply: bool,
     out: &mut Output,
 ) -> Outcome<'a> {
+    if let Some(durability) = cache.peer_is_away()
+        && request.writes()
+    {
+        durability.count_refused();
+        return refuse(REFUSED, noreply, out);
+    }
     let context = Context { cache, worker, now };
     let reply = match request {
         Request::Get(get, keys) => return context.read(get, keys, out),

@@ -190,6 +190,8 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         listen: settings.replication_listen.value,
         node: settings.node.value,
         cluster: settings.cluster.value,
+        durability: settings.durability.value,
+        durability_timeout: settings.durability_timeout.value,
         secret_file: settings.secret_file.value,
         tombstone_memory: settings.tombstone_memory.value,
         window: settings.window.value,

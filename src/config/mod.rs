@@ -21,6 +21,7 @@ mod toml_file;
 mod value;
 
 pub use crate::protocol::Protocol;
+use crate::replication::Mode;
 use crate::replication::secret::Secret;
 pub use crate::server::Tag;
 pub use crate::tls::TlsMode;
@@ -191,6 +192,10 @@ pub struct Replication {
     pub node: NodeName,
     /// Name that both nodes must share.
     pub cluster: String,
+    /// When a write is acknowledged to its client.
+    pub durability: Mode,
+    /// How long a write waits for the peer.
+    pub durability_timeout: Duration,
     /// File of the secret that both nodes must know.
     pub secret_file: Option<PathBuf>,
     /// Bound of remembered deletes, in bytes.

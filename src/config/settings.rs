@@ -13,6 +13,7 @@ use super::suboption::{self, Lru};
 use super::tls::Tls;
 use super::value::{self, Checked, Complaint};
 use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
+use crate::replication::Mode;
 
 /// Where a setting is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub(super) struct Settings {
     pub(super) replication_listen: Set<Vec<String>>,
     pub(super) node: Set<NodeName>,
     pub(super) cluster: Set<String>,
+    pub(super) durability: Set<Mode>,
+    pub(super) durability_timeout: Set<Duration>,
     pub(super) secret_file: Set<Option<PathBuf>>,
     pub(super) tombstone_memory: Set<u64>,
     pub(super) window: Set<u64>,
@@ -171,6 +174,8 @@ impl Default for Settings {
             replication_listen: Set::new(Vec::new()),
             node: Set::new(NodeName::Auto),
             cluster: Set::new(String::from("default")),
+            durability: Set::new(Mode::Async),
+            durability_timeout: Set::new(Duration::from_secs(1)),
             secret_file: Set::new(None),
             tombstone_memory: Set::new(16 << 20),
             window: Set::new(4 << 20),

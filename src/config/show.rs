@@ -146,6 +146,10 @@ fn replication(settings: &Settings, lines: &mut Lines) {
     lines.add("replication.listen", addresses, &settings.replication_listen);
     lines.add("replication.node", name_of(&NODES, settings.node.value), &settings.node);
     lines.plain("replication.cluster", &settings.cluster);
+    let durability = &settings.durability;
+    lines.add("replication.durability", durability.value.name(), durability);
+    let timeout = &settings.durability_timeout;
+    lines.add("replication.durability_timeout", timeout.value.as_secs_f64(), timeout);
     lines.add("replication.secret_file", path(&settings.secret_file.value), &settings.secret_file);
     let tombstones = &settings.tombstone_memory;
     lines.add("replication.tombstone_memory", size(tombstones.value), tombstones);

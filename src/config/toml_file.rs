@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::address;
 use super::settings::{Settings, Source};
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
-use super::value::{self, FACILITIES, LEVELS, NODES, TARGETS};
+use super::value::{self, FACILITIES, LEVELS, MODES, NODES, TARGETS};
 
 /// Sections and their keys, for looking up and for advice.
 const SECTIONS: [(&str, &[&str]); 4] = [
@@ -35,6 +35,8 @@ const SECTIONS: [(&str, &[&str]); 4] = [
             "listen",
             "node",
             "cluster",
+            "durability",
+            "durability_timeout",
             "secret_file",
             "tombstone_memory",
             "window",
@@ -124,6 +126,10 @@ fn set(
             settings.cluster.put(String::from(cluster), source);
         }
         ("replication", "secret_file") => settings.secret_file.put(Some(file(value)?), source),
+        ("replication", "durability") => settings.durability.put(named(&MODES, value)?, source),
+        ("replication", "durability_timeout") => {
+            settings.durability_timeout.put(seconds(value, 0.001, 60.0)?, source);
+        }
         ("replication", "tombstone_memory") => settings.tombstone_memory.put(size(value)?, source),
         ("replication", "window") => settings.window.put(size(value)?, source),
         ("replication", "max_clock_skew") => {

@@ -1,6 +1,7 @@
 //! Single values: numbers, sizes, ports. What is wrong with one is a [`Complaint`].
 
 use super::{Facility, LogTarget, NodeName, Port, Protocol};
+use crate::replication::Mode;
 
 /// What is wrong with a value or an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +223,9 @@ pub(super) static PROTOCOLS: [(&str, Protocol); 3] =
 
 pub(super) static NODES: [(&str, NodeName); 3] =
     [("auto", NodeName::Auto), ("a", NodeName::A), ("b", NodeName::B)];
+
+pub(super) static MODES: [(&str, Mode); 3] =
+    [("async", Mode::Async), ("semi-sync", Mode::SemiSync), ("strict", Mode::Strict)];
 
 pub(super) static TARGETS: [(&str, LogTarget); 3] =
     [("auto", LogTarget::Auto), ("stderr", LogTarget::Stderr), ("syslog", LogTarget::Syslog)];

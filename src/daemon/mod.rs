@@ -14,8 +14,8 @@ mod serve;
 
 use crate::command::{Cache, Settings};
 use crate::config::{self, Action, Config, NodeName, Port};
-use crate::replication::Status;
 use crate::replication::link::{Link, LinkSettings};
+use crate::replication::{Durability, Mode, Status};
 use crate::server::Listeners;
 use crate::store::{Node, Store};
 use crate::tls::Tls;
@@ -146,7 +146,11 @@ fn build(
         let (host, port) = (&replication.peer.host, replication.peer.port);
         let peer =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Arc::new(Status::new(peer))
+        let durability = match replication.durability {
+            Mode::Async => None,
+            mode => Some(Arc::new(Durability::new(mode, replication.durability_timeout))),
+        };
+        Arc::new(Status::new(peer, durability))
     });
     let settings = Settings {
         max_connections: config.max_connections,

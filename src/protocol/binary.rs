@@ -92,6 +92,21 @@ pub enum Request<'a> {
     Invalid,
 }
 
+impl Request<'_> {
+    /// Whether it may change anything that the peer should have too.
+    pub fn writes(&self) -> bool {
+        match self {
+            Request::Get(get) => get.touch.is_some(),
+            Request::Store { .. }
+            | Request::TooLarge { .. }
+            | Request::Delete { .. }
+            | Request::Arithmetic { .. }
+            | Request::FlushAll(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Get<'a> {

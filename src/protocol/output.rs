@@ -61,6 +61,17 @@ impl Output {
         (self.copied.len(), self.shared.len())
     }
 
+    /// Appends what lies between two marks of `other`, none of which has been sent.
+    pub fn append(&mut self, other: &Output, from: (usize, usize), to: (usize, usize)) {
+        let mut at = from.0;
+        for (before, bytes) in other.shared.range(from.1..to.1) {
+            self.push(&other.copied[at..*before]);
+            at = *before;
+            self.push_shared(bytes.clone());
+        }
+        self.push(&other.copied[at..to.0]);
+    }
+
     /// What was copied in after `mark`.
     pub fn copied_since(&self, mark: (usize, usize)) -> &[u8] {
         &self.copied[mark.0..]
@@ -154,6 +165,23 @@ mod tests {
             }
             prop_assert_eq!(received, expected);
         }
+    }
+
+    #[test]
+    fn a_part_of_another_output_is_appended_with_what_it_has_by_reference() {
+        let mut other = Output::default();
+        let mut marks = vec![other.mark()];
+        for piece in [&b"one"[..], b"two", b"three"] {
+            other.push(piece);
+            other.push_shared(Bytes::copy_from_slice(piece));
+            other.push(b".");
+            marks.push(other.mark());
+        }
+        let mut output = Output::default();
+        output.append(&other, marks[0], marks[1]);
+        output.push(b"error");
+        output.append(&other, marks[2], marks[3]);
+        assert_eq!(flatten(&output), b"oneone.errorthreethree.");
     }
 
     #[test]

@@ -107,6 +107,27 @@ pub enum Request<'a> {
     Quit,
 }
 
+impl Request<'_> {
+    /// Whether it may change anything that the peer should have too.
+    pub fn writes(&self) -> bool {
+        match self {
+            Request::Get(get, _) => get.touch.is_some(),
+            Request::Store(_)
+            | Request::TooLarge(_)
+            | Request::Delete { .. }
+            | Request::Arithmetic { .. }
+            | Request::Touch { .. }
+            | Request::FlushAll(_) => true,
+            Request::Meta(meta) => match meta.verb {
+                meta::Verb::Set | meta::Verb::Delete | meta::Verb::Arithmetic => true,
+                meta::Verb::Get => meta.options.exptime.is_some() || meta.options.vivify.is_some(),
+                meta::Verb::Debug => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// How a read is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Get {

@@ -97,6 +97,9 @@ impl Link {
             tokio::spawn(Arc::clone(&greeter).accept(listener, sender.clone()));
         }
         let dialling = tokio::spawn(Arc::clone(&greeter).dial(sender, is_linked));
+        if let Some(durability) = self.status.durability().cloned() {
+            tokio::spawn(async move { durability.keep_time().await });
+        }
         let changed = Arc::new(Notify::new());
         let wake = Arc::clone(&changed);
         self.store.on_change(move || wake.notify_one());
@@ -175,8 +178,15 @@ impl Link {
         }
         let dialled_by = if dialled { node } else { node.other() };
         let store = Arc::clone(&self.store);
-        let mut session =
-            Session::start(store, std::mem::take(memory), &ours, &peer, self.clock.now());
+        let durability = self.status.durability().cloned();
+        let mut session = Session::start(
+            store,
+            durability,
+            std::mem::take(memory),
+            &ours,
+            &peer,
+            self.clock.now(),
+        );
         let started = Instant::now();
         self.begin(&session, dialled);
         let mut draining: Option<Instant> = None;
@@ -239,13 +249,19 @@ impl Link {
 
     fn publish(&self, session: &mut Session) {
         let (sent, received) = session.take_counts();
-        {
+        let lag = {
             let mut figures = self.status.figures();
             session.describe(&mut figures, self.clock.now());
             figures.sent += sent;
             figures.received += received;
-        }
+            Duration::from_millis(figures.lag_ms)
+        };
         let state = if session.is_in_sync() { State::InSync } else { State::CatchingUp };
+        if state == State::InSync
+            && let Some(durability) = self.status.durability()
+        {
+            durability.in_sync(lag);
+        }
         self.enter(state, "");
     }
 }

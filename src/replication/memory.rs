@@ -1,5 +1,6 @@
 //! What a node knows of its peer from one link to the next.
 
+use super::durability::{Durability, Reached};
 use crate::store::{Now, Store, Version};
 use std::collections::VecDeque;
 
@@ -31,6 +32,8 @@ pub(super) struct InFlight {
     pub sent_at: Now,
     /// Up to where the peer holds each of these shards once it has this batch.
     pub reached: Vec<(usize, Version)>,
+    /// What clients may be told once the peer has this batch.
+    pub confirms: Vec<Reached>,
 }
 
 impl Memory {
@@ -42,7 +45,16 @@ impl Memory {
     }
 
     /// The peer has applied everything up to `batch`.
-    pub(super) fn acknowledge(&mut self, store: &Store, batch: u64) {
+    pub(super) fn acknowledge(
+        &mut self,
+        store: &Store,
+        durability: Option<&Durability>,
+        batch: u64,
+    ) {
+        if let Some(durability) = durability {
+            let arrived = self.in_flight.iter().take_while(|flight| flight.batch <= batch);
+            durability.reached(arrived.flat_map(|flight| flight.confirms.iter().copied()));
+        }
         while self.in_flight.front().is_some_and(|flight| flight.batch <= batch) {
             let Some(flight) = self.in_flight.pop_front() else {
                 return;
@@ -57,7 +69,10 @@ impl Memory {
 
     /// What is in flight proves nothing any more.
     pub(super) fn forget_reached(&mut self) {
-        self.in_flight.iter_mut().for_each(|flight| flight.reached.clear());
+        for flight in &mut self.in_flight {
+            flight.reached.clear();
+            flight.confirms.clear();
+        }
     }
 
     /// What was in flight on a connection that is gone is sent again by the walk.

@@ -4,6 +4,7 @@
 //! [`session`] the state machine of an established link, [`Memory`] what outlives it, [`secret`] what
 //! keeps others out. [`link`] is the rim where sockets are.
 
+mod durability;
 pub mod frame;
 pub mod hello;
 pub mod link;
@@ -12,5 +13,6 @@ pub mod secret;
 pub mod session;
 mod status;
 
+pub use durability::{Durability, DurabilityFigures, Mode};
 pub use memory::Memory;
 pub use status::{Report, State, Status};

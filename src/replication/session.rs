@@ -8,6 +8,7 @@
 mod incoming;
 mod outgoing;
 
+use super::durability::Durability;
 use super::frame::{FrameError, Kind};
 use super::hello::Hello;
 use super::memory::Memory;
@@ -52,6 +53,8 @@ pub enum Resync {
 struct Sending {
     /// Up to where the live stream of the shard was sent.
     sent: Version,
+    /// Where it began.
+    opened: Version,
     /// What of the shard's past the peer is still to be sent.
     walk: Option<Walk>,
 }
@@ -59,6 +62,7 @@ struct Sending {
 /// An established link.
 pub struct Session {
     store: Arc<Store>,
+    durability: Option<Arc<Durability>>,
     memory: Memory,
     resync: Resync,
     /// The version of the protocol that both speak.
@@ -102,6 +106,7 @@ impl Session {
     /// streams run from now on.
     pub fn start(
         store: Arc<Store>,
+        durability: Option<Arc<Durability>>,
         mut memory: Memory,
         ours: &Hello,
         peer: &Hello,
@@ -110,7 +115,7 @@ impl Session {
         let same_peer = memory.peer_incarnation == peer.incarnation;
         if same_peer && peer.seen_incarnation == ours.incarnation {
             // Acknowledgements may have been lost with the last connection.
-            memory.acknowledge(&store, peer.seen_batch);
+            memory.acknowledge(&store, durability.as_deref(), peer.seen_batch);
         } else if !same_peer {
             store.forget_acknowledgements();
             memory = Memory {
@@ -128,9 +133,13 @@ impl Session {
         let shards: Vec<Sending> = (0..SHARDS)
             .map(|shard| {
                 let since = store.acknowledged(shard);
-                Sending { sent: store.open_stream(shard), walk: Some(Walk::since(since)) }
+                let opened = store.open_stream(shard);
+                Sending { sent: opened, opened, walk: Some(Walk::since(since)) }
             })
             .collect();
+        if let Some(durability) = &durability {
+            durability.begin(shards.iter().map(|sending| sending.opened));
+        }
         let protocol = ours.protocol_with(peer);
         // An older peer sends all that it stores itself.
         let largest = if protocol < VALUES_FIT { peer.item_size_max } else { ours.item_size_max };
@@ -161,6 +170,7 @@ impl Session {
             best_round_trip: u64::MAX,
             sent: 0,
             received: 0,
+            durability,
             store,
         }
     }

@@ -1,8 +1,9 @@
 //! What an operator sees of the pair.
 
+use super::durability::{Durability, DurabilityFigures, Mode};
 use crate::store::{Node, Now, Store};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the link stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,16 +69,16 @@ pub struct Figures {
 }
 
 /// The state of the pair, written by the link and read by `stats`, the log and systemd.
-#[derive(Debug)]
 pub struct Status {
     peer: String,
+    durability: Option<Arc<Durability>>,
     figures: Mutex<Figures>,
 }
 
 impl Status {
     /// A link that has not been tried yet; `peer` is its address as configured.
-    pub fn new(peer: String) -> Status {
-        Status { peer, figures: Mutex::new(Figures::default()) }
+    pub fn new(peer: String, durability: Option<Arc<Durability>>) -> Status {
+        Status { peer, durability, figures: Mutex::new(Figures::default()) }
     }
 
     /// The figures, to read or to change.
@@ -90,12 +91,18 @@ impl Status {
         &self.peer
     }
 
+    /// What writes wait for, if they do.
+    pub fn durability(&self) -> Option<&Arc<Durability>> {
+        self.durability.as_ref()
+    }
+
     /// Everything at this moment.
     pub fn report(&self, store: &Store, now: Now) -> Report {
         let stats = store.stats(now);
         Report {
             figures: self.figures().clone(),
             peer: self.peer.clone(),
+            durability: self.durability.as_ref().map(|durability| durability.figures()),
             node: store.node(),
             unsent: stats.unsent,
             conflicts: stats.conflicts,
@@ -122,6 +129,7 @@ impl Status {
 pub struct Report {
     figures: Figures,
     peer: String,
+    durability: Option<DurabilityFigures>,
     node: Node,
     unsent: u64,
     conflicts: u64,
@@ -138,7 +146,7 @@ impl Report {
             Some(true) => "dialled",
             Some(false) => "accepted",
         };
-        vec![
+        let mut fields = vec![
             ("state", figures.state.to_string()),
             (
                 "reason",
@@ -162,6 +170,19 @@ impl Report {
             ("tombstones", self.tombstones.to_string()),
             ("tombstone_floor", self.tombstone_floor.to_string()),
             ("clock_offset_ms", figures.clock_offset_ms.to_string()),
-        ]
+        ];
+        let mode = self.durability.map_or(Mode::Async, |durability| durability.mode);
+        fields.push(("durability", mode.name().to_owned()));
+        if let Some(durability) = &self.durability {
+            let fuse = if durability.open { "open" } else { "closed" };
+            fields.extend([
+                ("fuse", fuse.to_owned()),
+                ("fuse_opened", durability.opened.to_string()),
+                ("unconfirmed_writes", durability.unconfirmed.to_string()),
+                ("refused_writes", durability.refused.to_string()),
+                ("waiting", durability.waiting.to_string()),
+            ]);
+        }
+        fields
     }
 }

@@ -4,16 +4,17 @@
 //! unfinished request, and replies that the client does not take. While such replies wait nothing
 //! more is read, so a client that does not read costs itself only.
 
+use super::held::{Claims, Held};
 use super::socket::Socket;
 use super::terms::Terms;
 use super::{presence, trace, watching};
 use crate::command::roster::{Seat, State};
 use crate::command::{
-    Cache, Dump, Outcome, WorkerCounters, execute, execute_frame, refuse, resume_get,
+    Cache, Dump, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse, resume_get,
 };
 use crate::protocol::text::{self, Get, Keys, Parsed};
 use crate::protocol::{Output, binary};
-use crate::store::Now;
+use crate::store::{Now, Written};
 use crate::watch::Subscription;
 use memchr::memchr;
 use std::cell::RefCell;
@@ -22,7 +23,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::ReadBuf;
 
 /// Bytes that one read takes.
@@ -99,6 +100,10 @@ pub(super) struct Connection {
     replies: Output,
     /// The last turn ended for the sake of others, and its replies have not been sent.
     yielded: bool,
+    /// Those of the replies that claim a write, where the peer must have it.
+    claims: Claims,
+    /// What the replies wait for before they go out.
+    held: Option<Box<Held>>,
     end: Option<End>,
     /// What the client is shown once its replies are sent.
     watching: Option<Subscription>,
@@ -134,6 +139,8 @@ impl Connection {
             paused: None,
             replies: Output::default(),
             yielded: false,
+            claims: Claims::default(),
+            held: None,
             end: None,
             watching: None,
         }
@@ -209,6 +216,14 @@ impl Connection {
     /// Does all that can be done now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
         loop {
+            if let Some(held) = &mut self.held {
+                let honest = std::task::ready!(held.poll(cx, &mut self.replies));
+                self.held = None;
+                if !honest && self.paused.is_some() {
+                    // The rest of a reply that turned out to be an error belongs to nothing.
+                    self.end = Some(End::Closed);
+                }
+            }
             if !self.yielded {
                 std::task::ready!(self.poll_flush(cx))?;
             }
@@ -263,6 +278,14 @@ impl Connection {
             }
             next
         };
+        if let Some(durability) = &self.cache.durability
+            && let Some(confirmed) = durability.hold(Written::take(), Instant::now())
+        {
+            let claims = std::mem::take(&mut self.claims);
+            self.held = Some(Box::new(Held::new(confirmed, claims)));
+            std::mem::swap(output, &mut self.replies);
+            return Poll::Ready(Ok(next));
+        }
         if output.is_empty() {
             return Poll::Ready(Ok(next));
         }
@@ -301,7 +324,9 @@ impl Connection {
     /// Does the requests at the front of `input`; returns how many bytes they took and what is next.
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
-        let Connection { cache, terms, skip: to_skip, binary, paused, watching, heard, .. } = self;
+        let Connection {
+            cache, terms, skip: to_skip, binary, paused, claims, watching, heard, ..
+        } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
         worker.client.store(fd, Ordering::Relaxed);
@@ -309,6 +334,7 @@ impl Connection {
         *heard = now;
         let store = &cache.store;
         let fits = |key, flags, value| store.item_size(key, flags, value) <= store.item_size_max();
+        let strict = cache.is_strict();
         let mut left = cache.settings.requests_per_event;
         let mut at = 0;
         loop {
@@ -327,6 +353,10 @@ impl Connection {
             }
             left -= 1;
             let mark = out.mark();
+            let mut error = Unconfirmed::Line;
+            if strict {
+                claims.begin();
+            }
             let is_binary = || terms.protocol.is_binary(rest[0]);
             let outcome = if let Some(paused) = paused.take() {
                 match paused {
@@ -349,6 +379,7 @@ impl Connection {
                         }
                         at += length;
                         *to_skip = skip;
+                        error = Unconfirmed::of_frame(&frame);
                         execute_frame(cache, worker, now, &frame, out)
                     }
                 }
@@ -368,10 +399,16 @@ impl Connection {
                     Parsed::Request { request, noreply, length, skip } => {
                         at += length;
                         *to_skip = skip;
+                        if noreply {
+                            error = Unconfirmed::Nothing;
+                        }
                         execute(cache, worker, now, request, noreply, out)
                     }
                 }
             };
+            if strict {
+                claims.keep(mark, out.mark(), error);
+            }
             if show {
                 trace::reply(fd, out.copied_since(mark));
             }

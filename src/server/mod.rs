@@ -1,6 +1,7 @@
 //! The clients' side: listeners, workers, connections.
 
 mod connection;
+mod held;
 mod inherited;
 pub mod listener;
 mod presence;

@@ -5,6 +5,7 @@ use super::socket::{Accepted, Socket};
 use super::terms::Terms;
 use super::tls;
 use crate::command::Cache;
+use crate::store::Written;
 use crate::tls::TlsMode;
 use std::io;
 use std::sync::Arc;
@@ -90,6 +91,9 @@ async fn work(
     pulse: &AtomicU64,
     requests: &mpsc::Sender<Request>,
 ) {
+    if cache.durability.is_some() {
+        Written::note_from_now();
+    }
     let mut beat = tokio::time::interval(PULSE);
     loop {
         let accepted = tokio::select! {

@@ -6,6 +6,7 @@ use super::shard::{NewItem, Shard};
 use super::slots::{Data, FETCHED, Slot, WON};
 use super::stats::ClassStats;
 use super::version::{Now, Version};
+use super::written::Written;
 use bytes::Bytes;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
@@ -156,6 +157,7 @@ impl Entry<'_, '_> {
         let new = NewItem { key: self.key, value, flags, exptime, version, touched, mark };
         let at = self.shard.put(self.hash, self.found, &new, self.now);
         self.shard.record(at, version);
+        Written::note(version);
         (self.found, self.live) = (Some(at), Some(at));
         version
     }
@@ -164,7 +166,9 @@ impl Entry<'_, '_> {
     pub fn delete(&mut self) -> Option<Version> {
         let at = self.live.take()?;
         self.found = None;
-        Some(self.shard.delete(at, self.now))
+        let version = self.shard.delete(at, self.now);
+        Written::note(version);
+        Some(version)
     }
 
     /// Sets the expiry of the live item, in Unix seconds; the version stays.
@@ -175,6 +179,7 @@ impl Entry<'_, '_> {
             slot.exptime = exptime;
             slot.touched = touched;
             self.shard.record(at, touched);
+            Written::note(touched);
             self.mark_read();
         }
     }

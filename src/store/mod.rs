@@ -24,6 +24,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod version;
+mod written;
 
 pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
@@ -34,6 +35,7 @@ pub use slots::SHARED_FROM;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};
 pub use version::{Node, Now, Version};
+pub use written::Written;
 
 use ahash::RandomState;
 use budget::Budget;
@@ -281,6 +283,7 @@ impl Store {
     /// `flush_all`: everything stored until now is gone.
     pub fn flush(&self, now: Now) {
         let issued = self.version_after_all(now);
+        Written::note_flush(issued);
         // A flush that was to come is replaced, as memcached does.
         self.merge_flush(Flush { horizon: issued, issued, at: 0 }, now);
     }
@@ -288,6 +291,7 @@ impl Store {
     /// `flush_all` with a delay: at `at` (Unix milliseconds) everything stored before is gone.
     pub fn flush_at(&self, at: u64, now: Now) {
         let issued = self.version_after_all(now);
+        Written::note_flush(issued);
         self.merge_flush(Flush { horizon: Version::NONE, issued, at }, now);
     }
 

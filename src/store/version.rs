@@ -88,6 +88,11 @@ impl Version {
         if self.0 & 1 == 0 { Node::A } else { Node::B }
     }
 
+    /// The shard whose clock handed it out.
+    pub fn shard(self) -> usize {
+        (self.0 >> 1) as usize % (1 << (PLACE_BITS - 1))
+    }
+
     /// The wall-clock part, in Unix milliseconds.
     pub fn milliseconds(self) -> u64 {
         (self.0 >> TIME_SHIFT) + EPOCH_MS

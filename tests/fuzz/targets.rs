@@ -68,7 +68,7 @@ pub fn link(bytes: &[u8]) {
     };
     let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
     let store = Arc::new(Store::new(&settings));
-    let mut session = Session::start(store, Memory::default(), &ours, &peer, NOW);
+    let mut session = Session::start(store, None, Memory::default(), &ours, &peer, NOW);
     let mut rest = bytes;
     let mut input = BytesMut::new();
     let mut out = Vec::new();

@@ -53,7 +53,7 @@ impl Session {
             }
             Kind::Ack => {
                 let batch = input.try_get_u64_le().map_err(FrameError::from)?;
-                self.memory.acknowledge(&self.store, batch);
+                self.memory.acknowledge(&self.store, self.durability.as_deref(), batch);
             }
             Kind::Ping => {
                 // One answer per ping; a peer that only pings costs itself.

@@ -1,6 +1,7 @@
 //! What this node has to say, put into frames.
 
 use super::{BATCH, SILENCE_MAX, Sending, Session, SessionError};
+use crate::replication::durability::Reached;
 use crate::replication::frame::{self, Kind};
 use crate::replication::memory::InFlight;
 use crate::store::{Change, Flush, LiveStep, Now, SHARDS, Version, Walk};
@@ -57,12 +58,20 @@ impl Session {
         out.put_u64_le(self.memory.sent_batch + 1);
         let empty = out.len();
         let (protocol, value_max) = (self.protocol, self.value_max);
-        let mut batch = Batch { start, out, protocol, value_max, ops: 0, reached: Vec::new() };
+        let mut batch = Batch {
+            start,
+            out,
+            protocol,
+            value_max,
+            ops: 0,
+            reached: Vec::new(),
+            confirms: Vec::new(),
+        };
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch);
-        let Batch { ops, reached, .. } = batch;
-        if out.len() == empty && reached.is_empty() {
+        let Batch { ops, reached, confirms, .. } = batch;
+        if out.len() == empty && reached.is_empty() && confirms.is_empty() {
             out.truncate(start);
         } else {
             frame::finish(out, start);
@@ -73,6 +82,7 @@ impl Session {
                 ops,
                 sent_at: now,
                 reached,
+                confirms,
             });
         }
         if !self.said_caught_up && self.shards_to_walk() == 0 {
@@ -88,6 +98,7 @@ impl Session {
             self.flush_sent = Some(flush);
             if flush != Flush::default() {
                 batch.add(&Change::Flush(flush));
+                batch.confirms.push(Reached::Flush(flush.issued));
             }
         }
     }
@@ -106,11 +117,20 @@ impl Session {
                         batch.reached.push((shard, version));
                     }
                 }
-                LiveStep::Empty => self.dirty &= !(1 << shard),
+                LiveStep::Empty => {
+                    self.dirty &= !(1 << shard);
+                    if self.durability.is_some() {
+                        // Only now: what was passed over had been written again, and that has gone
+                        // out only now.
+                        let sent = self.shards[shard].sent;
+                        batch.confirms.push(Reached::Drained(shard, sent));
+                    }
+                }
                 LiveStep::Overrun => {
                     self.dirty &= !(1 << shard);
                     if self.walk_again(shard) {
                         batch.reached.clear();
+                        batch.confirms.clear();
                     }
                 }
             }
@@ -136,8 +156,11 @@ impl Session {
         };
         for shard in shards {
             let since = self.store.acknowledged(shard);
-            let sent = self.store.open_stream(shard);
-            self.shards[shard] = Sending { sent, walk: Some(Walk::since(since)) };
+            let opened = self.store.open_stream(shard);
+            self.shards[shard] = Sending { sent: opened, opened, walk: Some(Walk::since(since)) };
+            if let Some(durability) = &self.durability {
+                durability.reopen(shard, opened);
+            }
         }
         doubt.is_some()
     }
@@ -160,6 +183,9 @@ impl Session {
             if self.store.walk(shard, walk, batch.room(), |change| batch.add(&change)) {
                 sending.walk = None;
                 batch.reached.push((shard, sending.sent));
+                if self.durability.is_some() {
+                    batch.confirms.push(Reached::Walked(shard, sending.opened));
+                }
             }
         }
         true
@@ -183,6 +209,7 @@ struct Batch<'o> {
     value_max: u64,
     ops: u64,
     reached: Vec<(usize, Version)>,
+    confirms: Vec<Reached>,
 }
 
 impl Batch<'_> {

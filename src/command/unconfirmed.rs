@@ -1,0 +1,38 @@
+//! What is said of writes that the peer does not have, where that is an error.
+
+use super::binary;
+use super::reply::line;
+use crate::protocol::Output;
+use crate::protocol::binary::Frame;
+
+/// What a client is told when its write was refused: nothing was done.
+pub(super) const REFUSED: &str = "SERVER_ERROR not written: the peer is away";
+/// What it is told when its write was done here and may not be at the peer.
+const NOT_CONFIRMED: &str = "SERVER_ERROR not replicated: the peer did not confirm in time";
+
+/// The answer to a request whose write the peer did not confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// The client wanted no answer.
+    Nothing,
+    /// A line of the text protocol.
+    Line,
+    /// A frame of the binary protocol, with the opcode and the opaque of the request.
+    Frame(u8, [u8; 4]),
+}
+
+impl Unconfirmed {
+    /// For a request of the binary protocol; its quiet forms are told of errors.
+    pub fn of_frame(frame: &Frame<'_>) -> Unconfirmed {
+        Unconfirmed::Frame(frame.opcode, frame.opaque)
+    }
+
+    /// Appends the answer.
+    pub fn write(self, out: &mut Output) {
+        match self {
+            Unconfirmed::Nothing => {}
+            Unconfirmed::Line => line(out, NOT_CONFIRMED),
+            Unconfirmed::Frame(opcode, opaque) => binary::write_unconfirmed(opcode, opaque, out),
+        }
+    }
+}
