@@ -51,12 +51,13 @@ def run(binary, *args, env=None, timeout=10):
 class Server:
     """A running daemon."""
 
-    def __init__(self, binary, folder, *args, listen=("-l", "127.0.0.1", "-p", "-1"), path=None):
+    def __init__(self, binary, folder, *args, listen=("-l", "127.0.0.1", "-p", "-1"), path=None, tls=None):
         self.binary, self.folder = binary, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port_file = folder / "port"
         self.port_file.unlink(missing_ok=True)
         self.path = path  # of a unix socket to speak to
+        self.tls = tls  # how to speak to it through TLS
         self.log = folder / "stderr"
         user = ["-u", "root"] if os.geteuid() == 0 and "-u" not in args else []
         self.command = [str(binary), *own_files(binary), *user, *listen, *map(str, args)]
@@ -117,6 +118,8 @@ class Server:
         else:
             made = socket.create_connection(("127.0.0.1", self.port), patience)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                made = self.tls.wrap_socket(made, server_hostname="localhost")
         return made
 
     def client(self):
