@@ -53,6 +53,38 @@ def test_three_hosts_are_no_pair(play):
     refused(play, "exactly the two hosts", hosts=PAIR | {"node3": {"default_address": "192.0.2.3"}})
 
 
+def test_two_pairs_of_one_group_are_told_apart(play):
+    hosts = {
+        f"{pair}{number}": {"default_address": f"192.0.2.{number + 10 * (pair == 'pages')}", "paircached_pair": pair}
+        for pair in ["pages", "sessions"] for number in [1, 2]
+    }
+    run = preflight(play, hosts)
+    assert run.succeeded, run.failures() or run.text
+
+
+def test_a_pair_of_three_beside_a_whole_one(play):
+    hosts = {f"node{number}": {"default_address": f"192.0.2.{number}", "paircached_pair": "ab"[number > 2]}
+             for number in range(1, 6)}
+    refused(play, "the two hosts of the pair b", "it holds node3, node4, node5.", hosts=hosts)
+
+
+def test_a_good_secret_passes_and_is_not_shown(play):
+    secret = "Vx4 ambling ocelots/9+"
+    run = preflight(play, paircached_secret=secret)
+    assert run.succeeded, run.failures() or run.text
+    assert secret not in run.text
+
+
+@pytest.mark.parametrize("secret", ["too short", "changeme-changeme-changeme", "example secret of 30 characters"])
+def test_a_secret_that_is_none(play, secret):
+    refused(play, "`paircached_secret` must be at least 16 characters", paircached_secret=secret)
+
+
+def test_a_secret_that_only_one_host_has(play):
+    hosts = {"node1": NODE1 | {"paircached_secret": "Vx4 ambling ocelots/9+"}, "node2": NODE2}
+    refused(play, "the same for both hosts", hosts=hosts)
+
+
 def test_the_same_address_twice(play):
     refused(play, "Set `paircached_address`", hosts={"node1": NODE1, "node2": NODE1})
 
@@ -139,7 +171,7 @@ def test_extra_configuration_that_is_no_table(play):
 
 @pytest.mark.parametrize("variables", [
     {"paircached_memory": "much"},
-    {"paircached_state": "absent"},
+    {"paircached_state": "gone"},
     {"paircached_log_level": "loud"},
     {"paircached_node": "c"},
     {"paircached_listen": {"address": "0.0.0.0"}},
