@@ -99,6 +99,11 @@ pub struct ConnectionCounters {
     pub current: AtomicU64,
     /// Accepted since the start.
     pub total: AtomicU64,
+    /// Most that were open at once.
+    pub most: AtomicU64,
+    /// Sockets that clients come by, and workers' ends of UDP sockets. memcached counts them as
+    /// connections.
+    pub listening: AtomicU64,
     /// Sent away because there were too many.
     pub rejected: AtomicU64,
     /// Listeners that hold a client back until there is room.

@@ -13,6 +13,10 @@ pub struct Settings {
     pub max_connections: u32,
     /// The TCP port as asked for (`-p`): 0 for none, -1 for any.
     pub tcp_port: i32,
+    /// The UDP port as asked for (`-U`): 0 for none, -1 for any.
+    pub udp_port: i32,
+    /// Workers that serve each UDP socket.
+    pub threads_per_udp: usize,
     /// The addresses of `-l`, separated by commas.
     pub interfaces: Option<String>,
     /// `-v`, counted.
@@ -80,7 +84,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "maxbytes", cache.store.memory_limit());
     stat(out, "maxconns", settings.max_connections);
     stat(out, "tcpport", settings.tcp_port);
-    stat(out, "udpport", 0);
+    stat(out, "udpport", settings.udp_port);
     stat(out, "inter", settings.interfaces.as_deref().unwrap_or("NULL"));
     stat(out, "verbosity", cache.verbosity.load(Ordering::Relaxed));
     stat(out, "oldest", 0);
@@ -92,7 +96,7 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "growth_factor", format_args!("{:.2}", settings.growth_factor));
     stat(out, "chunk_size", settings.chunk_size);
     stat(out, "num_threads", settings.threads);
-    stat(out, "num_threads_per_udp", settings.threads);
+    stat(out, "num_threads_per_udp", settings.threads_per_udp);
     stat(out, "stat_key_prefix", char::from(settings.prefix_delimiter));
     stat(out, "detail_enabled", yes_no(cache.watch.counts_prefixes()));
     stat(out, "reqs_per_event", settings.requests_per_event);

@@ -133,12 +133,14 @@ fn process(cache: &Cache, out: &mut Output) {
 fn connections(cache: &Cache, out: &mut Output) {
     let connections = &cache.connections;
     stat(out, "max_connections", cache.settings.max_connections);
-    stat(out, "curr_connections", connections.current());
-    stat(out, "total_connections", connections.total.load(Ordering::Relaxed));
+    let listening = connections.listening.load(Ordering::Relaxed);
+    // As in memcached, where one listener is left out of what is open now.
+    stat(out, "curr_connections", (connections.current() + listening).saturating_sub(1));
+    stat(out, "total_connections", connections.total.load(Ordering::Relaxed) + listening);
     if cache.settings.maxconns_fast {
         stat(out, "rejected_connections", connections.rejected.load(Ordering::Relaxed));
     }
-    stat(out, "connection_structures", connections.current());
+    stat(out, "connection_structures", connections.most.load(Ordering::Relaxed) + listening);
     for name in [
         "response_obj_oom",
         "response_obj_count",

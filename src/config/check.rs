@@ -16,24 +16,7 @@ const MANY_THREADS: u32 = 64;
 /// Settles what follows from other settings, warns, and returns what does not go together, with the
 /// place that is to be changed.
 pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
-    let udp = settings.udp_port.clone();
-    if udp.value != Port::Off {
-        if settings.tcp_port.source == Source::Default {
-            settings.tcp_port = udp.clone();
-        }
-        warn(settings, &udp.source, "-U: UDP is not served yet, TCP is");
-    }
-    let on_unix = |listen: &Listen| matches!(listen.place, Place::Unix(_));
-    if settings.unix_socket.value.is_some() {
-        if !settings.listen.value.is_empty() {
-            let source = later(&settings.unix_socket.source, &settings.listen.source).clone();
-            let text = "-s leaves all of -l out; to have both, write the socket's /PATH in -l";
-            warn(settings, &source, text);
-        }
-    } else if settings.tcp_port.value == Port::Off && !settings.listen.value.iter().any(on_unix) {
-        let source = settings.tcp_port.source.clone();
-        warn(settings, &source, "-p 0 without a Unix socket: no client can connect");
-    }
+    listening(settings);
     if settings.threads.value > MANY_THREADS {
         let source = settings.threads.source.clone();
         let text = format!(
@@ -76,6 +59,32 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
 
 fn warn(settings: &mut Settings, source: &Source, text: &str) {
     settings.warnings.push(format!("{source}: {text}"));
+}
+
+/// Settles the TCP port and warns of what is not listened on.
+fn listening(settings: &mut Settings) {
+    let udp = settings.udp_port.clone();
+    if udp.value != Port::Off && settings.tcp_port.source == Source::Default {
+        settings.tcp_port = udp.clone();
+    }
+    let on_unix = |listen: &Listen| matches!(listen.place, Place::Unix(_));
+    if settings.unix_socket.value.is_some() {
+        let own = settings.unix_socket.source.clone();
+        if !settings.listen.value.is_empty() {
+            let source = later(&own, &settings.listen.source).clone();
+            let text = "-s leaves all of -l out; to have both, write the socket's /PATH in -l";
+            warn(settings, &source, text);
+        }
+        if udp.value != Port::Off {
+            warn(settings, later(&own, &udp.source), "-s leaves -U out");
+        }
+        return;
+    }
+    let ports = [settings.tcp_port.value, udp.value];
+    if ports == [Port::Off; 2] && !settings.listen.value.iter().any(on_unix) {
+        let source = settings.tcp_port.source.clone();
+        warn(settings, &source, "-p 0 without a Unix socket: no client can connect");
+    }
 }
 
 /// The one read later of two, since it overruled or met the other.

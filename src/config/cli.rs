@@ -95,7 +95,7 @@ const fn spec(
 #[rustfmt::skip]
 static SPECS: &[Spec] = &[
     spec(Flag::Port, Some('p'), "port", Some("num"), "TCP port; 0 is off, -1 any free one (default: 11211)"),
-    spec(Flag::UdpPort, Some('U'), "udp-port", Some("num"), "UDP port (default: 0, off); UDP is not served yet"),
+    spec(Flag::UdpPort, Some('U'), "udp-port", Some("num"), "UDP port; -1 any free one (default: 0, off)"),
     spec(Flag::UnixSocket, Some('s'), "unix-socket", Some("file"), "listen on this Unix socket and on no address"),
     spec(Flag::UnixMask, Some('a'), "unix-mask", Some("mask"), "mode of that socket, octal (default: 700)"),
     spec(Flag::Shutdown, Some('A'), "enable-shutdown", None, "obey the command \"shutdown\""),

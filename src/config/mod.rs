@@ -41,7 +41,7 @@ pub fn command_line() -> clap::Command {
 pub struct Config {
     /// Port for clients over TCP. Without meaning when `unix_socket` is set.
     pub tcp_port: Port,
-    /// Port for clients over UDP; parsed and reported, not served yet.
+    /// Port for clients over UDP. Without meaning when `unix_socket` is set.
     pub udp_port: Port,
     /// Addresses to listen on for clients; empty means any.
     pub listen: Vec<Listen>,
@@ -148,6 +148,17 @@ pub enum Port {
     Ephemeral,
     /// This one, at least 1.
     Number(u16),
+}
+
+impl Port {
+    /// The number as it is asked for: 0 for none, -1 for any.
+    pub fn as_asked(self) -> i32 {
+        match self {
+            Port::Off => 0,
+            Port::Ephemeral => -1,
+            Port::Number(port) => i32::from(port),
+        }
+    }
 }
 
 /// One address of `-l`.

@@ -43,25 +43,46 @@ pub(super) fn keep_inherited(config: &Config, listeners: &mut Listeners) {
     }
 }
 
+/// How many workers serve each UDP socket: all, as memcached has it, unless there are several
+/// addresses.
+pub(super) fn threads_per_udp(config: &Config) -> usize {
+    if config.listen.len() > 1 { 1 } else { config.threads }
+}
+
 /// Binds the addresses of clients, which may take the rights of root.
 pub(super) fn bind_addresses(config: &Config, listeners: &mut Listeners) -> Result<(), Fatal> {
-    let default = match config.tcp_port {
-        _ if config.unix_socket.is_some() => return Ok(()),
+    if config.unix_socket.is_some() {
+        return Ok(());
+    }
+    bind_port(config, "TCP", config.tcp_port, |host, port, listen| {
+        listeners.add_tcp(host, port, &terms(config, listen))
+    })?;
+    bind_port(config, "UDP", config.udp_port, |host, port, _| listeners.add_udp(host, port))
+}
+
+/// Binds by `bind` whatever addresses there are; `port` is for those without one of their own.
+fn bind_port(
+    config: &Config,
+    transport: &str,
+    port: Port,
+    mut bind: impl FnMut(&str, u16, Option<&Listen>) -> io::Result<()>,
+) -> Result<(), Fatal> {
+    let default = match port {
         Port::Off => return Ok(()),
         Port::Ephemeral => 0,
         Port::Number(port) => port,
     };
     if config.listen.is_empty() {
-        let bound = listeners.add_tcp("*", default, &terms(config, None));
-        return bound.map_err(|error| fatal(format!("TCP port {default}"), &error));
+        let what = || format!("{transport} port {default}");
+        return bind("*", default, None).map_err(|error| fatal(what(), &error));
     }
     let what = || format!("one of interface(s) {}", interfaces(config));
+    let mut bound = false;
     let mut missing = None;
     for listen in &config.listen {
         let Place::Inet { host, port } = &listen.place else { continue };
-        let port = port.unwrap_or(default);
-        match listeners.add_tcp(host, port, &terms(config, Some(listen))) {
-            Ok(()) => {}
+        match bind(host, port.unwrap_or(default), Some(listen)) {
+            Ok(()) => bound = true,
             Err(error) if host.contains(':') && is_unavailable(&error) => {
                 missing = Some((listen, error));
             }
@@ -69,9 +90,10 @@ pub(super) fn bind_addresses(config: &Config, listeners: &mut Listeners) -> Resu
         }
     }
     match missing {
-        Some((_, error)) if listeners.addresses().is_empty() => Err(fatal(what(), &error)),
+        Some((_, error)) if !bound => Err(fatal(what(), &error)),
         Some((listen, error)) => {
-            log::warn!("event=address_skipped listen={} reason=\"{error}\"", listen.text);
+            let address = &listen.text;
+            log::warn!("event=address_skipped listen={address} reason=\"{error}\"");
             Ok(())
         }
         None => Ok(()),

@@ -13,7 +13,7 @@ mod restart;
 mod serve;
 
 use crate::command::{Cache, Settings};
-use crate::config::{self, Action, Config, NodeName, Port};
+use crate::config::{self, Action, Config, NodeName};
 use crate::replication::link::{Link, LinkSettings};
 use crate::replication::{Durability, Mode, Status};
 use crate::server::Listeners;
@@ -154,11 +154,9 @@ fn build(
     });
     let settings = Settings {
         max_connections: config.max_connections,
-        tcp_port: match config.tcp_port {
-            Port::Off => 0,
-            Port::Ephemeral => -1,
-            Port::Number(port) => i32::from(port),
-        },
+        tcp_port: config.tcp_port.as_asked(),
+        udp_port: config.udp_port.as_asked(),
+        threads_per_udp: bind::threads_per_udp(config),
         interfaces: Some(bind::interfaces(config)).filter(|interfaces| !interfaces.is_empty()),
         verbosity: config.verbosity,
         evictions: config.evictions,

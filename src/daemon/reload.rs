@@ -46,6 +46,7 @@ pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
 fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = [
         ("port", old.tcp_port != new.tcp_port),
+        ("udp_port", old.udp_port != new.udp_port),
         ("listen", old.listen != new.listen),
         ("unix_socket", old.unix_socket != new.unix_socket || old.unix_mask != new.unix_mask),
         ("user", old.user != new.user),

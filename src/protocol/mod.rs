@@ -7,6 +7,7 @@ pub mod meta;
 mod number;
 mod output;
 pub mod text;
+pub mod udp;
 pub mod uri;
 
 pub use number::{parse_i32, parse_i64, parse_u32_cut, parse_u64};

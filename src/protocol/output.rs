@@ -122,6 +122,20 @@ impl Output {
         }
     }
 
+    /// Moves what is to be sent next into `into`; returns how many bytes that were.
+    pub fn take(&mut self, into: &mut [u8]) -> usize {
+        let mut slices = Vec::new();
+        self.slices(&mut slices);
+        let mut taken = 0;
+        for slice in slices {
+            let length = slice.len().min(into.len() - taken);
+            into[taken..taken + length].copy_from_slice(&slice[..length]);
+            taken += length;
+        }
+        self.advance(taken);
+        taken
+    }
+
     /// Forgets everything and keeps the memory for the next replies.
     pub fn clear(&mut self) {
         self.copied.clear();

@@ -7,7 +7,8 @@
 use super::held::{Claims, Held};
 use super::socket::Socket;
 use super::terms::Terms;
-use super::{presence, trace, watching};
+use super::trace::{self, SHOW_FROM};
+use super::{presence, watching};
 use crate::command::roster::{Seat, State};
 use crate::command::{
     Cache, Dump, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse, resume_get,
@@ -30,8 +31,6 @@ use tokio::io::ReadBuf;
 const READ: usize = 64 * 1024;
 /// Reply bytes after which a turn ends and the client is to take them.
 const OUTPUT_MAX: usize = 256 * 1024;
-/// Verbosity from which on the conversation is shown.
-const SHOW_FROM: u8 = 2;
 /// Memory that an idle connection may keep for the next unfinished request.
 const KEEP: usize = 2 * 1024;
 

@@ -1,24 +1,22 @@
 //! Where clients connect: binding, and accepting within the limit of connections.
 
+use super::bind::{BindError, bind_tcp, bind_udp, bind_unix};
 use super::inherited::Inherited;
 use super::socket::Accepted;
 use super::terms::Terms;
-use super::worker::Workers;
+use super::worker::{Job, Workers};
 use crate::command::Cache;
 use crate::command::roster::{Place, Who};
 use crate::watch::Transport;
-use nix::sys::stat::{Mode, umask};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use tokio::task::JoinSet;
 
 /// What a client is told when there are too many.
@@ -28,101 +26,16 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 /// How often a client held back looks for room; memcached looks as often.
 const ROOM_RETRY: Duration = Duration::from_millis(10);
 
-/// An address that could not be listened on; says what memcached says.
-#[derive(Debug, Error)]
-#[error("{call}(): {reason}\nfailed to listen on {what}: {reason}")]
-pub struct BindError {
-    what: String,
-    call: &'static str,
-    reason: String,
-}
-
-impl BindError {
-    /// `what` is the address in words.
-    pub fn new(what: String, error: &io::Error) -> BindError {
-        match error.raw_os_error() {
-            Some(number) => {
-                let reason = nix::errno::Errno::from_raw(number).desc().to_owned();
-                BindError { what, call: "bind", reason }
-            }
-            // The resolver's errors have no number.
-            None => BindError { what, call: "getaddrinfo", reason: error.to_string() },
-        }
-    }
-}
-
 /// Bound listeners.
 pub struct Listeners {
     inherited: Inherited,
-    tcp: Vec<(std::net::TcpListener, Arc<Terms>)>,
+    tcp: Vec<(TcpListener, Arc<Terms>)>,
+    udp: Vec<UdpSocket>,
     unix: Vec<(UnixListener, Arc<Terms>)>,
 }
 
-/// Binds every address that `host` and `port` mean, or takes it from `inherited`; `*` is any.
-/// Addresses in use are skipped as long as one is left. Nobody can connect before [`listen`].
-fn bind_tcp(
-    host: &str,
-    port: u16,
-    inherited: &mut Inherited,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    if host == "*" {
-        // Some of the addresses are taken by these; whoever opened them chose them.
-        let there = inherited.port(port);
-        if !there.is_empty() {
-            return Ok(there);
-        }
-    }
-    let addresses: Vec<SocketAddr> = if host == "*" {
-        vec![([0, 0, 0, 0], port).into(), ([0u16; 8], port).into()]
-    } else {
-        (host, port).to_socket_addrs()?.collect()
-    };
-    let mut listeners: Vec<std::net::TcpListener> = Vec::new();
-    let mut failed = None;
-    // With an ephemeral port the families get the same one if that can be had.
-    let mut port = port;
-    for mut address in addresses {
-        address.set_port(port);
-        let bound = match inherited.tcp(address) {
-            Some(listener) => Ok(listener),
-            None => bind_address(address),
-        };
-        match bound {
-            Ok(listener) => {
-                port = listener.local_addr()?.port();
-                listeners.push(listener);
-            }
-            // A kernel without IPv6 is no fault of the configuration.
-            Err(error) if host == "*" && address.is_ipv6() && !listeners.is_empty() => drop(error),
-            Err(error) => failed = Some(error),
-        }
-    }
-    match failed {
-        Some(error) if listeners.is_empty() || error.kind() != io::ErrorKind::AddrInUse => {
-            Err(error)
-        }
-        _ if listeners.is_empty() => {
-            Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"))
-        }
-        _ => Ok(listeners),
-    }
-}
-
-fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_keepalive(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    Ok(socket.into())
-}
-
 /// Lets clients connect, if they can't already; so many may wait to be accepted.
-pub fn listen(listener: &std::net::TcpListener, backlog: u32) -> io::Result<()> {
+pub fn listen(listener: &TcpListener, backlog: u32) -> io::Result<()> {
     let socket = SockRef::from(listener);
     if socket.is_listener()? {
         return Ok(());
@@ -133,7 +46,7 @@ pub fn listen(listener: &std::net::TcpListener, backlog: u32) -> io::Result<()> 
 impl Listeners {
     /// None yet; those of `inherited` are taken before others are bound.
     pub fn new(inherited: Inherited) -> Listeners {
-        Listeners { inherited, tcp: Vec::new(), unix: Vec::new() }
+        Listeners { inherited, tcp: Vec::new(), udp: Vec::new(), unix: Vec::new() }
     }
 
     /// Takes what is left of the inherited listeners for clients too; returns how many.
@@ -146,7 +59,7 @@ impl Listeners {
     }
 
     /// Binds addresses that are not for clients: see [`Listeners::add_tcp`].
-    pub fn bind_tcp(&mut self, host: &str, port: u16) -> io::Result<Vec<std::net::TcpListener>> {
+    pub fn bind_tcp(&mut self, host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
         bind_tcp(host, port, &mut self.inherited)
     }
 
@@ -157,33 +70,25 @@ impl Listeners {
         Ok(())
     }
 
-    /// Binds a unix socket with mode `mask`; a stale socket of that name is removed first.
+    /// Binds one UDP address of `-l`, or any with `*`.
+    pub fn add_udp(&mut self, host: &str, port: u16) -> io::Result<()> {
+        self.udp.extend(bind_udp(host, port)?);
+        Ok(())
+    }
+
+    /// Binds a Unix socket with mode `mask`; a stale socket of that name is removed first.
     pub fn add_unix(
         &mut self,
         path: &Path,
         mask: u32,
         terms: &Arc<Terms>,
     ) -> Result<(), BindError> {
-        if let Some(listener) = self.inherited.unix(path) {
-            self.unix.push((listener, Arc::clone(terms)));
-            return Ok(());
-        }
-        let what = format!("UNIX socket: {}", path.display());
-        let failed = |error: io::Error| BindError::new(what.clone(), &error);
-        if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-            std::fs::remove_file(path).map_err(failed)?;
-        }
-        // Not even for a moment may more connect than are meant to. There are no threads yet that
-        // could be making files of their own.
-        let others = umask(Mode::from_bits_truncate(!mask & 0o777));
-        let bound = UnixListener::bind(path);
-        umask(others);
-        let listener = bound.map_err(|error| match error.kind() {
-            // Without a number: the system was not even asked.
-            io::ErrorKind::InvalidInput => failed(nix::errno::Errno::ENAMETOOLONG.into()),
-            _ => failed(error),
-        })?;
-        listener.set_nonblocking(true).map_err(failed)?;
+        let bound = match self.inherited.unix(path) {
+            Some(listener) => Ok(listener),
+            None => bind_unix(path, mask),
+        };
+        let listener = bound
+            .map_err(|error| BindError::new(format!("UNIX socket: {}", path.display()), &error))?;
         self.unix.push((listener, Arc::clone(terms)));
         Ok(())
     }
@@ -203,9 +108,12 @@ impl Listeners {
         let mut unfinished = file.as_os_str().to_owned();
         unfinished.push(".lck");
         let mut out = std::fs::File::create(&unfinished)?;
-        for address in self.addresses() {
+        let tcp = self.tcp.iter().map(|(listener, _)| ("TCP", listener.local_addr()));
+        let udp = self.udp.iter().map(|socket| ("UDP", socket.local_addr()));
+        for (transport, address) in tcp.chain(udp) {
+            let address = address?;
             let family = if address.is_ipv4() { "INET" } else { "INET6" };
-            writeln!(out, "TCP {family}: {}", address.port())?;
+            writeln!(out, "{transport} {family}: {}", address.port())?;
         }
         std::fs::rename(unfinished, file)
     }
@@ -214,6 +122,14 @@ impl Listeners {
     /// Dropping the returned set ends it.
     pub fn accept(self, cache: &Arc<Cache>, workers: &Arc<Workers>) -> io::Result<JoinSet<()>> {
         let mut accepting = JoinSet::new();
+        let listening = &cache.connections.listening;
+        listening.fetch_add((self.tcp.len() + self.unix.len()) as u64, Ordering::Relaxed);
+        for socket in &self.udp {
+            for _ in 0..cache.settings.threads_per_udp {
+                workers.hand_over(Job::Datagrams(socket.try_clone()?));
+                listening.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         for (listener, terms) in self.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let place = listener.local_addr().map_or(Place::Unknown, Place::Address);
@@ -305,7 +221,8 @@ async fn admit(
         };
         return;
     }
-    connections.current.fetch_add(1, Ordering::Relaxed);
+    let current = connections.current.fetch_add(1, Ordering::Relaxed) + 1;
+    connections.most.fetch_max(current, Ordering::Relaxed);
     connections.total.fetch_add(1, Ordering::Relaxed);
-    workers.hand_over(accepted, terms);
+    workers.hand_over(Job::Client(accepted, Arc::clone(terms)));
 }

@@ -1,5 +1,6 @@
 //! The clients' side: listeners, workers, connections.
 
+mod bind;
 mod connection;
 mod held;
 mod inherited;
@@ -9,10 +10,12 @@ mod socket;
 mod terms;
 mod tls;
 mod trace;
+mod udp;
 mod watching;
 pub mod worker;
 
+pub use bind::BindError;
 pub use inherited::Inherited;
-pub use listener::{BindError, Listeners};
+pub use listener::Listeners;
 pub use terms::{Tag, Terms};
 pub use worker::Workers;

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::os::fd::RawFd;
 
+/// Verbosity from which on the conversation is shown.
+pub(super) const SHOW_FROM: u8 = 2;
 /// Bytes of a line that are shown.
 const SHOWN_MAX: usize = 256;
 

@@ -4,6 +4,7 @@ use super::connection::{Connection, End};
 use super::socket::{Accepted, Socket};
 use super::terms::Terms;
 use super::tls;
+use super::udp::Datagrams;
 use crate::command::Cache;
 use crate::store::Written;
 use crate::tls::TlsMode;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 /// How often a worker shows that it is alive.
@@ -27,9 +29,17 @@ pub enum Request {
     },
 }
 
+/// What a worker is given to serve.
+pub(super) enum Job {
+    /// A client.
+    Client(Accepted, Arc<Terms>),
+    /// An end of a UDP socket.
+    Datagrams(std::net::UdpSocket),
+}
+
 /// Threads, each with a runtime of its own; connections are dealt out in turn.
 pub struct Workers {
-    inboxes: Vec<mpsc::UnboundedSender<(Accepted, Arc<Terms>)>>,
+    inboxes: Vec<mpsc::UnboundedSender<Job>>,
     pulses: Arc<[AtomicU64]>,
     next: AtomicUsize,
 }
@@ -62,10 +72,10 @@ impl Workers {
         Ok((Workers { inboxes, pulses, next: AtomicUsize::new(0) }, Threads(threads)))
     }
 
-    pub(super) fn hand_over(&self, accepted: Accepted, terms: &Arc<Terms>) {
+    pub(super) fn hand_over(&self, job: Job) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         // A worker ends only with the daemon, and then the connection may end too.
-        let _ = self.inboxes[next].send((accepted, Arc::clone(terms)));
+        let _ = self.inboxes[next].send(job);
     }
 
     /// A number per worker that rises while the worker is not stuck.
@@ -86,7 +96,7 @@ impl Threads {
 
 async fn work(
     number: usize,
-    mut inbox: mpsc::UnboundedReceiver<(Accepted, Arc<Terms>)>,
+    mut inbox: mpsc::UnboundedReceiver<Job>,
     cache: &Arc<Cache>,
     pulse: &AtomicU64,
     requests: &mpsc::Sender<Request>,
@@ -96,51 +106,74 @@ async fn work(
     }
     let mut beat = tokio::time::interval(PULSE);
     loop {
-        let accepted = tokio::select! {
-            accepted = inbox.recv() => accepted,
+        let job = tokio::select! {
+            job = inbox.recv() => job,
             _ = beat.tick() => {
                 pulse.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
         };
-        let Some((accepted, terms)) = accepted else { return };
-        let requests = requests.clone();
-        let tls = cache.tls.as_ref().filter(|_| terms.tls != Some(TlsMode::Plain));
-        let who = accepted.who();
-        let seated = accepted.register().map(|socket| {
-            let seat = cache.roster.enter(socket.fd(), who, cache.clock.now());
-            (seat, socket)
-        });
-        match (seated, tls) {
-            (Ok((seat, Socket::Tcp(stream))), Some(tls)) => {
-                let (cache, tls) = (Arc::clone(cache), Arc::clone(tls));
-                tokio::spawn(async move {
-                    match tls::accept(stream, &tls, terms.tls).await {
-                        Some(stream) => {
-                            let socket = Socket::Tls(stream);
-                            let connection = Connection::new(seat, socket, cache, number, terms);
-                            serve(connection, requests).await;
-                        }
-                        None => {
-                            cache.connections.current.fetch_sub(1, Ordering::Relaxed);
-                        }
-                    }
-                });
+        match job {
+            None => return,
+            Some(Job::Client(accepted, terms)) => {
+                welcome(accepted, terms, cache, number, requests.clone());
             }
-            (Ok((seat, socket)), _) => {
-                let connection = Connection::new(seat, socket, Arc::clone(cache), number, terms);
-                tokio::spawn(serve(connection, requests));
-            }
-            (Err(error), _) => {
-                cache.connections.current.fetch_sub(1, Ordering::Relaxed);
-                log::warn!("event=register_failed error=\"{error}\"");
-            }
+            Some(Job::Datagrams(socket)) => match UdpSocket::from_std(socket) {
+                Ok(socket) => {
+                    let datagrams = Datagrams::new(socket, Arc::clone(cache), number);
+                    tokio::spawn(serve(datagrams.serve(), requests.clone()));
+                }
+                Err(error) => log::warn!("event=register_failed error=\"{error}\""),
+            },
         }
     }
 }
 
-async fn serve(connection: Connection, requests: mpsc::Sender<Request>) {
-    if let End::Shutdown { graceful } = connection.serve().await {
+/// Starts to serve a client, after the handshake if there must be one.
+fn welcome(
+    accepted: Accepted,
+    terms: Arc<Terms>,
+    cache: &Arc<Cache>,
+    number: usize,
+    requests: mpsc::Sender<Request>,
+) {
+    let tls = cache.tls.as_ref().filter(|_| terms.tls != Some(TlsMode::Plain));
+    let who = accepted.who();
+    let seated = accepted.register().map(|socket| {
+        let seat = cache.roster.enter(socket.fd(), who, cache.clock.now());
+        (seat, socket)
+    });
+    let cache = Arc::clone(cache);
+    match (seated, tls) {
+        (Ok((seat, Socket::Tcp(stream))), Some(tls)) => {
+            let tls = Arc::clone(tls);
+            tokio::spawn(async move {
+                match tls::accept(stream, &tls, terms.tls).await {
+                    Some(stream) => {
+                        let socket = Socket::Tls(stream);
+                        let connection = Connection::new(seat, socket, cache, number, terms);
+                        serve(connection.serve(), requests).await;
+                    }
+                    None => {
+                        cache.connections.current.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        (Ok((seat, socket)), _) => {
+            let connection = Connection::new(seat, socket, cache, number, terms);
+            tokio::spawn(serve(connection.serve(), requests));
+        }
+        (Err(error), _) => {
+            cache.connections.current.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("event=register_failed error=\"{error}\"");
+        }
+    }
+}
+
+/// Passes on what the client that is being served asks of the daemon.
+async fn serve(serving: impl Future<Output = End>, requests: mpsc::Sender<Request>) {
+    if let End::Shutdown { graceful } = serving.await {
         let _ = requests.send(Request::Shutdown { graceful }).await;
     }
 }
