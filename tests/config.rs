@@ -181,9 +181,27 @@ fn a_faulty_command_line_gets_memcacheds_message_and_exit_code() {
             64,
         ),
         (&["-D", ""], "No delimiter specified\n", 1),
-        (&["-S"], "-S asks for SASL, which is not supported yet\n", 64),
+        (
+            &["-S", "-B", "auto"],
+            "ERROR: You cannot allow the ASCII protocol while using SASL.\n",
+            64,
+        ),
+        (
+            &["-S", "-U", "1"],
+            "ERROR: Cannot enable UDP while using binary SASL authentication.\n",
+            64,
+        ),
+        (
+            &["-Y", "f", "-B", "binary"],
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.\n",
+            64,
+        ),
+        (
+            &["-Y", "f", "-U", "1"],
+            "Cannot use UDP with ascii authentication enabled (-U 0 to disable)\n",
+            64,
+        ),
         (&["-Z", "-p", "0"], "ERROR: You cannot enable SSL without a TCP port.\n", 64),
-        (&["-Y", "f"], "-Y asks for authentication, which is not supported yet\n", 64),
         (&["-Z"], "Error loading the certificate chain: (null) : ssl_chain_cert is not set\n", 64),
         (
             &["-Z", "-o", "ssl_chain_cert=c"],
@@ -320,7 +338,7 @@ fn help_version_and_licence_are_printed() {
     assert!(help.starts_with("paircached "), "{help}");
     assert!(help.contains("memcached 1.6.45") && help.contains("-p, --port=<num>"));
     // What upstream's tests and wrappers take for features this build would have.
-    for absent in ["sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+    for absent in ["ext_path", "proxy_config", "no_drop_privileges"] {
         assert!(!help.to_lowercase().contains(absent), "{absent}");
     }
     let version = format!("memcached 1.6.45\npaircached {}\n", env!("CARGO_PKG_VERSION"));
@@ -335,6 +353,28 @@ fn faults_of_files_stop_the_start_as_they_fail_the_check() {
     let check = load(words(&[file, "--config=-/nonexistent", "--check-config"])).unwrap_err();
     assert_eq!(start, check);
     assert_eq!(start.code, 78);
+}
+
+#[test]
+fn passwords_choose_the_protocol_and_their_file_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    fs::write(&users, "user:hidden\n").unwrap();
+    let toml = dir.path().join("toml");
+    fs::write(&toml, format!("[auth]\nsasl = true\nsasl_file = {users:?}\n")).unwrap();
+    let toml = format!("--config={}", toml.display());
+    for mode in [0o640, 0o644] {
+        fs::set_permissions(&users, PermissionsExt::from_mode(mode)).unwrap();
+        let shown = print(&["--check-config", "-Y", users.to_str().unwrap()]);
+        assert!(shown.contains("protocol = ascii  "), "{shown}");
+        assert_eq!(shown.contains("every user of this host can read it"), mode == 0o644);
+        let shown = print(&["--check-config", &toml]);
+        assert!(shown.contains("protocol = binary  ") && !shown.contains("hidden"), "{shown}");
+    }
+    fs::write(&users, "hidden".repeat(50)).unwrap();
+    let (stderr, code) = exit(&["--check-config", &toml]);
+    assert!(stderr.contains(":3: Authfile [") && !stderr.contains("hidden"), "{stderr}");
+    assert_eq!(code, 78);
 }
 
 #[test]

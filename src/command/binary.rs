@@ -2,9 +2,10 @@
 
 mod stat;
 
+use super::login::{Attempt, MECHANISM, MECHANISM_MAX};
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::prefixes::Asked;
-use super::{Cache, MEMCACHED_VERSION, Outcome, WorkerCounters};
+use super::{Cache, Login, MEMCACHED_VERSION, Outcome, WorkerCounters};
 use crate::protocol::Output;
 use crate::protocol::binary::{Frame, Get, REPLY, Request};
 use crate::protocol::text::Verb;
@@ -21,6 +22,7 @@ enum Status {
     NotStored = 0x05,
     NotANumber = 0x06,
     Forbidden = 0x20,
+    Continue = 0x21,
     Unknown = 0x81,
     OutOfMemory = 0x82,
     Temporary = 0x86,
@@ -29,7 +31,7 @@ enum Status {
 impl Status {
     fn text(self) -> &'static str {
         match self {
-            Status::Ok => "",
+            Status::Ok | Status::Continue => "",
             Status::NotFound => "Not found",
             Status::Exists => "Data exists for key.",
             Status::TooLarge => "Too large.",
@@ -60,9 +62,14 @@ pub fn execute_frame<'a>(
     cache: &Cache,
     worker: &WorkerCounters,
     now: Now,
+    login: &mut Login,
     frame: &Frame<'_>,
     out: &mut Output,
 ) -> Outcome<'a> {
+    if login.forbids(frame) && frame.request != Request::BadLengths {
+        write_error(frame, Status::Forbidden, out);
+        return Outcome::Close;
+    }
     if let Some(durability) = cache.peer_is_away()
         && frame.request.writes()
     {
@@ -105,6 +112,27 @@ pub fn execute_frame<'a>(
             write(frame, Status::Ok, &Reply { value, ..Reply::default() }, out);
             Ok(None)
         }
+        Request::Mechanisms if cache.passwords.is_some() => {
+            write(frame, Status::Ok, &Reply { value: MECHANISM, ..Reply::default() }, out);
+            Ok(None)
+        }
+        Request::Authenticate { mechanism, .. }
+            if cache.passwords.is_some() && mechanism.len() > MECHANISM_MAX =>
+        {
+            Err(Status::Invalid)
+        }
+        Request::Authenticate { first, mechanism, token } if cache.passwords.is_some() => {
+            match login.sasl(cache, worker, first.then_some(mechanism), token) {
+                Attempt::Accepted => {
+                    let value = b"Authenticated";
+                    write(frame, Status::Ok, &Reply { value, ..Reply::default() }, out);
+                    Ok(None)
+                }
+                Attempt::Continue => Err(Status::Continue),
+                Attempt::Refused => Err(Status::Forbidden),
+            }
+        }
+        Request::Mechanisms | Request::Authenticate { .. } => Err(Status::Unknown),
         Request::Unknown | Request::BadLengths => Err(Status::Unknown),
         Request::Invalid => Err(Status::Invalid),
     };

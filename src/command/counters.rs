@@ -82,6 +82,10 @@ worker_counters! {
     store_too_large,
     /// Values refused for lack of memory.
     store_no_memory,
+    /// Attempts to log in.
+    auth_cmds,
+    /// Those that failed.
+    auth_errors,
     /// Bytes that came from clients.
     bytes_read,
     /// Bytes that went to clients.

@@ -5,9 +5,11 @@ mod binary;
 mod counters;
 mod crawler;
 mod dump;
+mod login;
 mod meta;
 mod observe;
 mod operation;
+mod passwords;
 mod prefixes;
 mod reply;
 pub mod roster;
@@ -21,6 +23,8 @@ mod watch;
 pub use binary::execute_frame;
 pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
 pub use dump::Dump;
+pub use login::Login;
+pub use passwords::{PasswordFormat, Passwords};
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
 pub use unconfirmed::Unconfirmed;
@@ -33,7 +37,7 @@ use crate::watch::Log;
 use prefixes::Prefixes;
 use roster::Roster;
 use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The version of memcached whose behaviour this is.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
@@ -52,6 +56,8 @@ pub struct Cache {
     pub workers: Box<[WorkerCounters]>,
     /// Connections.
     pub connections: ConnectionCounters,
+    /// Who may use it; without this everybody.
+    pub passwords: Option<RwLock<Passwords>>,
     /// How the pair is doing; without it there is no peer.
     pub replication: Option<Arc<Status>>,
     /// What handshakes need; without it there is no TLS.
@@ -72,6 +78,7 @@ impl Cache {
     pub fn new(
         store: Arc<Store>,
         settings: Settings,
+        passwords: Option<Passwords>,
         replication: Option<Arc<Status>>,
         tls: Option<Arc<Tls>>,
     ) -> Cache {
@@ -87,6 +94,7 @@ impl Cache {
                 .map(|number| WorkerCounters { number, ..WorkerCounters::default() })
                 .collect(),
             connections: ConnectionCounters::default(),
+            passwords: passwords.map(RwLock::new),
             durability: replication.as_ref().and_then(|status| status.durability().cloned()),
             replication,
             tls,

@@ -41,6 +41,10 @@ pub struct Settings {
     pub cas: bool,
     /// `-B`.
     pub protocol: Protocol,
+    /// The file of `-Y`.
+    pub ascii_file: Option<PathBuf>,
+    /// `-S`.
+    pub sasl: bool,
     /// `-b`.
     pub backlog: u32,
     /// `-I`, in bytes.
@@ -103,8 +107,9 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "cas_enabled", yes_no(settings.cas));
     stat(out, "tcp_backlog", settings.backlog);
     stat(out, "binding_protocol", settings.protocol.name());
-    stat(out, "auth_enabled_sasl", "no");
-    stat(out, "auth_enabled_ascii", "no");
+    stat(out, "auth_enabled_sasl", yes_no(settings.sasl));
+    let ascii_file = settings.ascii_file.as_deref().map(|path| path.display().to_string());
+    stat(out, "auth_enabled_ascii", ascii_file.as_deref().unwrap_or("no"));
     stat(out, "item_size_max", settings.item_size_max);
     stat(out, "maxconns_fast", yes_no(settings.maxconns_fast));
     let idle_timeout = settings.idle_timeout.to_string();

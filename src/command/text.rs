@@ -4,7 +4,9 @@ use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::reply::line;
 use super::unconfirmed::REFUSED;
-use super::{Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, stats, tuning, watch};
+use super::{
+    Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, login, stats, tuning, watch,
+};
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
 use crate::store::{Item, Now};
@@ -31,6 +33,8 @@ pub enum Outcome<'a> {
     Watching(Subscription),
     /// Sends what waits and ends.
     Close,
+    /// Reads the next request, which may now be any.
+    LoggedIn,
     /// Ends, and the daemon with it.
     Shutdown {
         /// After draining.
@@ -124,6 +128,13 @@ pub fn execute<'a>(
             return Outcome::Continue;
         }
         Request::MetaNoop => "MN",
+        Request::Login { user, password } => {
+            if login::accept(cache, worker, Some((user, password))) {
+                line(out, "STORED");
+                return Outcome::LoggedIn;
+            }
+            "CLIENT_ERROR authentication failure"
+        }
         Request::Quit => return Outcome::Close,
     };
     if !noreply {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
 use super::value::Complaint;
-use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, tls};
+use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, auth, tls};
 use crate::replication::secret::Secret;
 
 const USAGE: u8 = 64;
@@ -44,6 +44,7 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
         let source = later(&settings.napi_ids.source, &settings.threads.source).clone();
         found.push((source, Complaint::new(USAGE, what, "write a smaller -N")));
     }
+    found.extend(auth::check(settings));
     match settings.peer.value {
         Some(_) => found.extend(replication(settings)),
         None if settings.repcached_flags => {
@@ -92,7 +93,8 @@ fn later<'a>(first: &'a Source, second: &'a Source) -> &'a Source {
     let rank = |source: &Source| match source {
         Source::Default => 0,
         Source::File(..) => 1,
-        Source::CommandLine => 2,
+        Source::Environment(_) => 2,
+        Source::CommandLine => 3,
         Source::Credential => 0,
     };
     if rank(second) > rank(first) { second } else { first }
@@ -193,6 +195,7 @@ fn same(one: &str, other: &str) -> bool {
 pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Sources) -> Config {
     let port = settings.peer_port();
     let monitor = monitor(&settings);
+    let password_file = auth::file(&settings);
     let replication = settings.peer.value.map(|(host, _)| Replication {
         peer: Peer { host, port },
         port: settings.replication_port.value,
@@ -228,6 +231,9 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         requests_per_event: settings.requests_per_event.value,
         backlog: settings.backlog.value,
         protocol: settings.protocol.value,
+        ascii_file: settings.ascii_file.value,
+        sasl: settings.sasl.value,
+        password_file,
         item_size_max: settings.item_size_max.value,
         cas: settings.cas.value,
         flush_enabled: settings.flush_enabled.value,

@@ -127,9 +127,9 @@ static SPECS: &[Spec] = &[
     spec(Flag::NapiIds, Some('N'), "napi-ids", Some("num"), "no effect: connections are dealt out in turn"),
     spec(Flag::MemoryFile, Some('e'), "memory-file", Some("file"), "save items in this file on SIGUSR1 and \"shutdown\ngraceful\", and load them when started"),
     spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); relaxed_privileges: obey debugtime;\nwatcher_logbuf_size=num (default: 256) and\nworker_logbuf_size=num (default: 64): kilobytes\nof lines that wait for \"watch\"; track_sizes: have\n\"stats sizes\" count the items;\nothers are checked and have no effect"),
-    spec(Flag::Sasl, Some('S'), "enable-sasl", None, ""),
+    spec(Flag::Sasl, Some('S'), "enable-sasl", None, "let only in who logs in by SASL, with a password in\nthe file named by MEMCACHED_SASL_PWDB; binary\nprotocol only"),
     spec(Flag::Tls, Some('Z'), "enable-ssl", None, "serve TLS, with the files of -o ssl_chain_cert=file\nand ssl_key=file; see paircached(8) for ssl_*"),
-    spec(Flag::AuthFile, Some('Y'), "auth-file", Some("file"), ""),
+    spec(Flag::AuthFile, Some('Y'), "auth-file", Some("file"), "let only in who logs in with a user:password that\nis a line of this file; text protocol only"),
     // It has no long name; its letter stands in for one.
     spec(Flag::Delimiter, Some('D'), "D", Some("char"), "count by the prefixes of keys that end before this\ncharacter, for \"stats detail\" (default: off, :)"),
     spec(Flag::Peer, Some('x'), "peer", Some("host"), "replicate to this host, HOST or HOST:PORT"),

@@ -10,15 +10,15 @@ use std::rc::Rc;
 use super::cli::{self, Flag, Words};
 use super::settings::{self, Settings, Source};
 use super::sysconfig::{self, Assignment};
-use super::value::Complaint;
-use super::{Action, Config, Exit, SourceFile, Sources, check, secret_file, show, toml_file};
+use super::{Action, Config, Exit, SourceFile, Sources};
+use super::{auth, check, secret_file, show, toml_file};
 
 const SYSCONFIG: &str = "/etc/sysconfig/memcached";
 const TOML: &str = "/etc/paircached/paircached.toml";
 const LICENSE: &str = include_str!("../../LICENSE");
 
-/// Exit code for a faulty file (`EX_CONFIG`).
-const FAULTY: u8 = 78;
+/// Names the file of passwords for `-S`, as for memcached.
+const SASL_FILE: &str = "MEMCACHED_SASL_PWDB";
 
 /// Reads the command line, whose first word is the program's name, and the files.
 ///
@@ -43,13 +43,13 @@ pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
 fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action, Exit> {
     let program = argv.first().map_or("paircached".into(), |word| word.to_string_lossy());
     let words = argv.get(1..).unwrap_or_default();
-    let words = cli::parse(&program, words).map_err(|complaint| command_line(&complaint))?;
+    let words = cli::parse(&program, words).map_err(|complaint| Exit::command_line(&complaint))?;
     if let Some(text) = information(&words) {
         return Ok(Action::Print(text));
     }
     for flag in [Flag::Sysconfig, Flag::Config] {
         if words.values(flag).any(|path| path.is_empty() || path == "-") {
-            return Err(command_line(&settings::empty(flag)));
+            return Err(Exit::command_line(&settings::empty(flag)));
         }
     }
     let sources = Sources {
@@ -65,8 +65,11 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
     for file in &sources.sysconfig {
         read_sysconfig(&sources, file, &mut settings, &mut faults);
     }
+    if let Some(file) = env::var_os(SASL_FILE).filter(|file| !file.is_empty()) {
+        settings.sasl_file.put(Some(file.into()), &Source::Environment(SASL_FILE));
+    }
     if let Some((_, complaint)) = settings.apply_words(&words, &Source::CommandLine).first() {
-        return Err(command_line(complaint));
+        return Err(Exit::command_line(complaint));
     }
     secret_file::locate(&mut settings, directory);
     let mut found = check::check(&mut settings);
@@ -82,15 +85,17 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
         match source {
             Source::File(path, line) => faults.push(fault(&path, line, &complaint.line())),
             // A file may also be what makes it wrong, so its faults come first.
-            _ if faults.is_empty() => return Err(command_line(&complaint)),
+            _ if faults.is_empty() => return Err(Exit::command_line(&complaint)),
             _ => faults.push(complaint.line()),
         }
     }
     if !faults.is_empty() {
-        let stderr = faults.iter().map(|fault| format!("{fault}\n")).collect();
-        return Err(Exit { stdout: String::new(), stderr, code: FAULTY });
+        return Err(Exit::faults(&faults));
     }
     if words.has(Flag::CheckConfig) {
+        if let Some(file) = auth::file(&settings) {
+            settings.warnings.extend(file.read(directory)?.1);
+        }
         return Ok(Action::Print(show::show(&settings)));
     }
     Ok(Action::Run(Box::new(check::finish(settings, secret, sources))))
@@ -108,10 +113,6 @@ fn information(words: &Words) -> Option<String> {
     } else {
         None
     }
-}
-
-fn command_line(complaint: &Complaint) -> Exit {
-    Exit { stdout: complaint.stdout(), stderr: complaint.stderr(), code: complaint.code }
 }
 
 fn fault(path: &str, line: usize, what: &str) -> String {

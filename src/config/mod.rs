@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod auth;
 mod check;
 mod cli;
 mod load;
@@ -29,7 +30,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use auth::PasswordFile;
 pub use load::load;
+use value::Complaint;
+
+/// Exit code for a faulty file (`EX_CONFIG`).
+const FAULTY: u8 = 78;
 
 /// The daemon's command line, for completing it in shells.
 pub fn command_line() -> clap::Command {
@@ -79,6 +85,12 @@ pub struct Config {
     pub backlog: u32,
     /// Protocols that clients may speak.
     pub protocol: Protocol,
+    /// The file of `-Y`: clients of the text protocol have to log in.
+    pub ascii_file: Option<PathBuf>,
+    /// `-S`: clients of the binary protocol have to log in.
+    pub sasl: bool,
+    /// The file with the passwords for either.
+    pub password_file: Option<PasswordFile>,
     /// Largest item, in bytes.
     pub item_size_max: u64,
     /// Keep CAS values for clients.
@@ -329,4 +341,17 @@ pub struct Exit {
     pub stderr: String,
     /// Exit code of the process.
     pub code: u8,
+}
+
+impl Exit {
+    /// For a fault of the command line.
+    fn command_line(complaint: &Complaint) -> Exit {
+        Exit { stdout: complaint.stdout(), stderr: complaint.stderr(), code: complaint.code }
+    }
+
+    /// For faults of files, a line each.
+    fn faults(faults: &[String]) -> Exit {
+        let stderr = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        Exit { stdout: String::new(), stderr, code: FAULTY }
+    }
 }

@@ -21,6 +21,8 @@ pub(super) enum Source {
     Default,
     /// Name of the file as given, and the line.
     File(Rc<str>, usize),
+    /// The variable's name.
+    Environment(&'static str),
     CommandLine,
     /// A credential of systemd's.
     Credential,
@@ -31,6 +33,7 @@ impl fmt::Display for Source {
         match self {
             Source::Default => f.write_str("default"),
             Source::File(path, line) => write!(f, "{path}:{line}"),
+            Source::Environment(name) => write!(f, "environment: {name}"),
             Source::CommandLine => f.write_str("command line"),
             Source::Credential => f.write_str("credential"),
         }
@@ -78,6 +81,9 @@ pub(super) struct Settings {
     pub(super) requests_per_event: Set<u32>,
     pub(super) backlog: Set<u32>,
     pub(super) protocol: Set<Protocol>,
+    pub(super) ascii_file: Set<Option<PathBuf>>,
+    pub(super) sasl: Set<bool>,
+    pub(super) sasl_file: Set<Option<PathBuf>>,
     pub(super) item_size_max: Set<u64>,
     pub(super) cas: Set<bool>,
     pub(super) flush_enabled: Set<bool>,
@@ -150,6 +156,9 @@ impl Default for Settings {
             requests_per_event: Set::new(20),
             backlog: Set::new(1024),
             protocol: Set::new(Protocol::Auto),
+            ascii_file: Set::new(None),
+            sasl: Set::new(false),
+            sasl_file: Set::new(None),
             item_size_max: Set::new(1 << 20),
             cas: Set::new(true),
             flush_enabled: Set::new(true),
@@ -252,8 +261,8 @@ impl Settings {
                 self.prefix_delimiter.put(delimiter, source);
                 self.detail_enabled.put(true, source);
             }
-            Flag::Sasl => return Err(absent(flag, "SASL")),
-            Flag::AuthFile => return Err(absent(flag, "authentication")),
+            Flag::Sasl => self.sasl.put(true, source),
+            Flag::AuthFile => self.ascii_file.put(Some(path(flag, word)?), source),
             Flag::Help
             | Flag::License
             | Flag::Version
@@ -357,12 +366,6 @@ fn path(flag: Flag, word: &OsStr) -> Checked<PathBuf> {
         true => Err(empty(flag)),
         false => Ok(PathBuf::from(word)),
     }
-}
-
-/// A part of memcached that is not there.
-fn absent(flag: Flag, what: &str) -> Complaint {
-    let what = format!("{} asks for {what}, which is not supported yet", cli::name(flag));
-    Complaint::new(64, what, "leave it out")
 }
 
 /// memcached would take it for 0.

@@ -15,6 +15,9 @@ pub(super) fn show(settings: &Settings) -> String {
     tls(settings, &mut lines);
     replication(settings, &mut lines);
     monitor(settings, &mut lines);
+    lines.add("auth.ascii_file", path(&settings.ascii_file.value), &settings.ascii_file);
+    lines.plain("auth.sasl", &settings.sasl);
+    lines.add("auth.sasl_file", path(&settings.sasl_file.value), &settings.sasl_file);
     lines.add("log.target", name_of(&TARGETS, settings.log_target.value), &settings.log_target);
     let facility = name_of(&FACILITIES, settings.log_facility.value);
     lines.add("log.facility", facility, &settings.log_facility);

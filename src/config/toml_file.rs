@@ -13,7 +13,7 @@ use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{self, FACILITIES, LEVELS, MODES, NODES, TARGETS};
 
 /// Sections and their keys, for looking up and for advice.
-const SECTIONS: [(&str, &[&str]); 4] = [
+const SECTIONS: [(&str, &[&str]); 5] = [
     (
         "tls",
         &[
@@ -45,6 +45,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("monitor", &["listen", "peer"]),
+    ("auth", &["ascii_file", "sasl", "sasl_file"]),
     ("log", &["target", "facility", "level"]),
 ];
 
@@ -152,6 +153,9 @@ fn set(
         ("tls", "ca_cert") => tls.ca_cert.put(Some(file(value)?), source),
         ("tls", "session_cache") => tls.session_cache.put(boolean(value)?, source),
         ("tls", "min_version") => tls.min_version.put(named(&VERSIONS, value)?, source),
+        ("auth", "ascii_file") => settings.ascii_file.put(Some(file(value)?), source),
+        ("auth", "sasl") => settings.sasl.put(boolean(value)?, source),
+        ("auth", "sasl_file") => settings.sasl_file.put(Some(file(value)?), source),
         ("log", "target") => settings.log_target.put(named(&TARGETS, value)?, source),
         ("log", "facility") => settings.log_facility.put(named(&FACILITIES, value)?, source),
         ("log", "level") => settings.log_level.put(named(&LEVELS, value)?, source),

@@ -6,13 +6,14 @@ mod exit;
 mod limits;
 mod logging;
 mod notify;
+mod passwords;
 mod pid_file;
 mod privileges;
 mod reload;
 mod restart;
 mod serve;
 
-use crate::command::{Cache, Settings};
+use crate::command::{Cache, Passwords, Settings};
 use crate::config::{self, Action, Config, NodeName};
 use crate::replication::link::{Link, LinkSettings};
 use crate::replication::{Durability, Mode, Status};
@@ -93,7 +94,10 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     bind::bind_addresses(&config, &mut listeners)?;
     let peers = bind::bind_peer(&config, &mut listeners)?;
     let monitors = bind::bind_monitor(&config, &mut listeners)?;
+    let passwords = passwords::read(&config);
     privileges::drop_to(user.as_ref(), config.coredumps)?;
+    // A file may be there for only one of the two users.
+    let passwords = passwords.or_else(|_| passwords::read(&config))?;
     if config.lock_memory {
         limits::lock_memory();
     }
@@ -118,7 +122,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         let message = format!("could not write the pid file {}: {error}", path.display());
         return Err(Fatal { message, code: FAILURE });
     }
-    let (cache, link) = build(&config, store, node, tls);
+    let (cache, link) = build(&config, store, node, passwords, tls);
     restart::begin_serving(&config, node)?;
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, monitors, detached })
@@ -139,6 +143,7 @@ fn build(
     config: &Config,
     store: Arc<Store>,
     node: Option<Node>,
+    passwords: Option<Passwords>,
     tls: Option<Arc<Tls>>,
 ) -> (Arc<Cache>, Option<Link>) {
     let replication = config.replication.as_ref();
@@ -169,6 +174,8 @@ fn build(
         requests_per_event: config.requests_per_event,
         cas: config.cas,
         protocol: config.protocol,
+        ascii_file: config.ascii_file.clone(),
+        sasl: config.sasl,
         backlog: config.backlog,
         item_size_max: config.item_size_max,
         flush_enabled: config.flush_enabled,
@@ -186,7 +193,7 @@ fn build(
         movable_clock: config.relaxed_privileges,
         repcached: config.repcached_flags,
     };
-    let cache = Arc::new(Cache::new(Arc::clone(&store), settings, status.clone(), tls));
+    let cache = Arc::new(Cache::new(Arc::clone(&store), settings, passwords, status.clone(), tls));
     let link = replication.zip(status).map(|(replication, status)| {
         let settings = LinkSettings {
             peer_host: replication.peer.host.clone(),

@@ -1,16 +1,18 @@
 //! SIGHUP: reading the configuration again, and taking from it what can change while serving.
 
-use super::logging;
+use super::{logging, passwords};
 use crate::command::Cache;
 use crate::config::Config;
 use std::sync::atomic::Ordering;
 
-/// Reads the certificates and the files again. What can't change without losing the cache is named in the log and stays.
+/// Reads the certificates, the passwords and the files again. What can't change without losing the
+/// cache is named in the log and stays.
 pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
     if let Some(tls) = &cache.tls {
         // A failure is in the log.
         let _ = tls.refresh("SIGHUP");
     }
+    passwords::reload(config, cache);
     let new = match config.reload() {
         Ok(new) => new,
         Err(exit) => {
@@ -55,6 +57,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("item_size_max", old.item_size_max != new.item_size_max),
         ("requests_per_event", old.requests_per_event != new.requests_per_event),
         ("protocol", old.protocol != new.protocol),
+        ("auth", old.password_file != new.password_file || old.sasl != new.sasl),
         ("idle_timeout", old.idle_timeout != new.idle_timeout),
         ("maxconns_fast", old.maxconns_fast != new.maxconns_fast),
         ("backlog", old.backlog != new.backlog),

@@ -4,6 +4,7 @@
 //! needs: a value that may not be stored is refused as soon as its key is there.
 
 use super::KEY_MAX;
+use super::login::TOKEN_MAX;
 use super::text::Verb;
 
 /// First byte of each request, which tells the binary protocol from the text protocol.
@@ -84,6 +85,17 @@ pub enum Request<'a> {
     Stats(&'a [u8]),
     /// `quit`.
     Quit,
+    /// Which mechanisms of SASL there are.
+    Mechanisms,
+    /// A step of SASL.
+    Authenticate {
+        /// Whether it is the first, which chooses the mechanism.
+        first: bool,
+        /// The mechanism.
+        mechanism: &'a [u8],
+        /// What is to prove who it is; `None` if it is too long for that and is thrown away.
+        token: Option<&'a [u8]>,
+    },
     /// An opcode that is not known; what follows the header is thrown away.
     Unknown,
     /// Lengths that contradict each other, so that the next frame can't be found.
@@ -185,17 +197,20 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
     let (extras, key) = buffer[HEADER..to_value].split_at(shape.extras);
     let value_length = shape.body - shape.extras - shape.key;
     let mut length = to_value;
-    let mut value = &[][..];
-    if let Command::Store(verb) = command {
-        if !fits(key.len(), number(extras, 0, 4) as u32, value_length) {
-            let request = Request::TooLarge { verb, key };
-            return Parsed::Frame { frame: frame(request), length, skip: value_length };
-        }
+    let mut value = Some(&[][..]);
+    let wanted = match command {
+        Command::Store(_) => Some(fits(key.len(), number(extras, 0, 4) as u32, value_length)),
+        Command::Authenticate { .. } => Some(value_length <= TOKEN_MAX),
+        _ => None,
+    };
+    if wanted == Some(true) {
         length += value_length;
         if buffer.len() < length {
             return Parsed::Incomplete(length);
         }
-        value = &buffer[to_value..length];
+        value = Some(&buffer[to_value..length]);
+    } else if wanted == Some(false) {
+        value = None;
     }
     let skip = HEADER + shape.body - length;
     Parsed::Frame { frame: frame(command.request(extras, key, value)), length, skip }
@@ -213,6 +228,14 @@ enum Command {
     Version,
     Stats,
     Quit,
+    Mechanisms,
+    Authenticate { first: bool },
+}
+
+/// Whether a client may send this opcode without having logged in.
+pub fn before_login(opcode: u8) -> bool {
+    let (command, _) = command(opcode);
+    matches!(command, Some(Command::Version | Command::Mechanisms | Command::Authenticate { .. }))
 }
 
 /// What an opcode means, and whether it is the quiet form.
@@ -248,6 +271,9 @@ fn command(opcode: u8) -> (Option<Command>, bool) {
         0x1c => (Command::Touch { show_key: false, show_value: false }, false),
         0x1d => (Command::Touch { show_key: false, show_value: true }, false),
         0x1e => (Command::Touch { show_key: false, show_value: true }, true),
+        0x20 => (Command::Mechanisms, false),
+        0x21 => (Command::Authenticate { first: true }, false),
+        0x22 => (Command::Authenticate { first: false }, false),
         0x23 => (Command::Touch { show_key: true, show_value: true }, false),
         0x24 => (Command::Touch { show_key: true, show_value: true }, true),
         _ => return (None, false),
@@ -274,14 +300,18 @@ impl Shape {
             Command::Store(_) => has_key && self.extras == 8,
             Command::Arithmetic { .. } => has_key && self.extras == 20 && !has_value,
             Command::FlushAll => !has_key && !has_value && matches!(self.extras, 0 | 4),
-            Command::Noop | Command::Version | Command::Quit => self.body == 0,
+            Command::Noop | Command::Version | Command::Quit | Command::Mechanisms => {
+                self.body == 0
+            }
+            Command::Authenticate { .. } => has_key && self.extras == 0,
             Command::Stats => self.extras == 0,
         }
     }
 }
 
 impl Command {
-    fn request<'a>(self, extras: &[u8], key: &'a [u8], value: &'a [u8]) -> Request<'a> {
+    /// The request; without a value if that is thrown away.
+    fn request<'a>(self, extras: &[u8], key: &'a [u8], value: Option<&'a [u8]>) -> Request<'a> {
         let word = |at| number(extras, at, 4) as u32;
         match self {
             Command::Get { show_key } => {
@@ -290,9 +320,12 @@ impl Command {
             Command::Touch { show_key, show_value } => {
                 Request::Get(Get { key, touch: Some(word(0)), show_key, show_value })
             }
-            Command::Store(verb) => {
-                Request::Store { verb, key, flags: word(0), exptime: word(4), value }
-            }
+            Command::Store(verb) => match value {
+                Some(value) => {
+                    Request::Store { verb, key, flags: word(0), exptime: word(4), value }
+                }
+                None => Request::TooLarge { verb, key },
+            },
             Command::Delete => Request::Delete { key },
             Command::Arithmetic { increment } => Request::Arithmetic {
                 key,
@@ -305,6 +338,10 @@ impl Command {
             Command::Version => Request::Version,
             Command::Stats => Request::Stats(key),
             Command::Quit => Request::Quit,
+            Command::Mechanisms => Request::Mechanisms,
+            Command::Authenticate { first } => {
+                Request::Authenticate { first, mechanism: key, token: value }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod base64;
 pub mod binary;
+pub mod login;
 pub mod meta;
 mod number;
 mod output;

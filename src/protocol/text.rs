@@ -9,7 +9,7 @@ use super::{KEY_MAX, parse_i32, parse_i64, parse_u32_cut, parse_u64};
 use memchr::memchr;
 
 /// Longest line without its end, in bytes, except for reads of many keys.
-const LINE_MAX: usize = 2048;
+pub(super) const LINE_MAX: usize = 2048;
 /// Longest line of a read of many keys. memcached sets no limit; a client that never ends its line
 /// must cost a bounded amount of memory.
 const KEYS_LINE_MAX: usize = 1 << 20;
@@ -103,6 +103,13 @@ pub enum Request<'a> {
     Meta(Meta<'a>),
     /// `mn`.
     MetaNoop,
+    /// What [`super::login::parse`] takes for a `set`.
+    Login {
+        /// Who it is.
+        user: &'a [u8],
+        /// The proof.
+        password: &'a [u8],
+    },
     /// `quit`.
     Quit,
 }

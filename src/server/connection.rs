@@ -11,10 +11,11 @@ use super::trace::{self, SHOW_FROM};
 use super::{presence, watching};
 use crate::command::roster::{Seat, State};
 use crate::command::{
-    Cache, Dump, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse, resume_get,
+    Cache, Dump, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse,
+    resume_get,
 };
 use crate::protocol::text::{self, Get, Keys, Parsed};
-use crate::protocol::{Output, binary};
+use crate::protocol::{Output, binary, login};
 use crate::store::{Now, Written};
 use crate::watch::Subscription;
 use memchr::memchr;
@@ -95,6 +96,8 @@ pub(super) struct Connection {
     paused: Option<Paused>,
     /// Whether the binary protocol is spoken, once the first byte has told.
     binary: Option<bool>,
+    /// Whether anything may be asked for yet.
+    login: Login,
     /// Replies that the client has not taken, or has not been sent because of a yield.
     replies: Output,
     /// The last turn ended for the sake of others, and its replies have not been sent.
@@ -127,6 +130,7 @@ impl Connection {
         Connection {
             heard: cache.clock.now(),
             seat,
+            login: Login::new(&cache),
             socket,
             cache,
             worker,
@@ -324,7 +328,16 @@ impl Connection {
     fn requests(&mut self, input: &[u8], out: &mut Output) -> (usize, Next) {
         let fd = self.socket.fd();
         let Connection {
-            cache, terms, skip: to_skip, binary, paused, claims, watching, heard, ..
+            cache,
+            terms,
+            skip: to_skip,
+            binary,
+            login,
+            paused,
+            claims,
+            watching,
+            heard,
+            ..
         } = self;
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let worker = &cache.workers[self.worker];
@@ -369,22 +382,26 @@ impl Connection {
                     Paused::Dump(dump) => dump.resume(cache, now, out),
                 }
             } else if *binary.get_or_insert_with(is_binary) {
+                // Whoever has not logged in must not make us wait for a value.
+                let fits = |key, flags, value| *login == Login::Done && fits(key, flags, value);
                 match binary::parse(rest, fits) {
                     binary::Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
                     binary::Parsed::Hangup => return (at, Next::End(End::Broken)),
                     binary::Parsed::Frame { frame, length, skip } => {
                         if show {
-                            trace::request(fd, &rest[..length]);
+                            trace::frame(fd, &frame, &rest[..length]);
                         }
                         at += length;
                         *to_skip = skip;
                         error = Unconfirmed::of_frame(&frame);
-                        execute_frame(cache, worker, now, &frame, out)
+                        execute_frame(cache, worker, now, login, &frame, out)
                     }
                 }
             } else {
-                let parsed = text::parse(rest, fits);
-                if show && !matches!(parsed, Parsed::Incomplete(_)) {
+                let may_ask = *login == Login::Done;
+                let parsed = if may_ask { text::parse(rest, fits) } else { login::parse(rest) };
+                // Before that any line may hold a password.
+                if show && may_ask && !matches!(parsed, Parsed::Incomplete(_)) {
                     trace::request(fd, rest);
                 }
                 match parsed {
@@ -428,6 +445,7 @@ impl Connection {
                     *watching = Some(subscription);
                     return (input.len(), Next::End(End::Closed));
                 }
+                Outcome::LoggedIn => *login = Login::Done,
                 Outcome::Close => return (at, Next::End(End::Closed)),
                 Outcome::Shutdown { graceful } => {
                     return (at, Next::End(End::Shutdown { graceful }));

@@ -1,5 +1,6 @@
 //! `-vv`: the conversation on standard error, in memcached's form.
 
+use crate::protocol::binary::{Frame, HEADER, Request};
 use std::io::Write;
 use std::os::fd::RawFd;
 
@@ -11,6 +12,12 @@ const SHOWN_MAX: usize = 256;
 /// Shows the line that a client sent.
 pub(super) fn request(fd: RawFd, bytes: &[u8]) {
     show('<', fd, bytes);
+}
+
+/// Shows the frame that a client sent, whose bytes these are, but no password.
+pub(super) fn frame(fd: RawFd, frame: &Frame<'_>, bytes: &[u8]) {
+    let secret = matches!(frame.request, Request::Authenticate { .. });
+    request(fd, if secret { &bytes[..HEADER] } else { bytes });
 }
 
 /// Shows the first line of what it was answered.

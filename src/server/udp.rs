@@ -6,7 +6,7 @@
 use super::connection::End;
 use super::trace::{self, SHOW_FROM};
 use crate::command::roster::{Place, Seat, State, Who};
-use crate::command::{Cache, Outcome, WorkerCounters, execute, execute_frame, refuse};
+use crate::command::{Cache, Login, Outcome, WorkerCounters, execute, execute_frame, refuse};
 use crate::protocol::text::{self, Get, Keys, Parsed, Request};
 use crate::protocol::udp::{self, DATAGRAM_MAX, Reply};
 use crate::protocol::{Output, Protocol, binary};
@@ -129,7 +129,8 @@ impl Datagrams {
         let binary::Parsed::Frame { frame, length, skip } = binary::parse(rest, fits) else {
             return Next::Leave;
         };
-        let outcome = execute_frame(cache, &cache.workers[self.worker], now, &frame, output);
+        let worker = &cache.workers[self.worker];
+        let outcome = execute_frame(cache, worker, now, &mut Login::new(cache), &frame, output);
         after(&outcome, length.saturating_add(skip), output)
     }
 
@@ -206,7 +207,8 @@ fn after(outcome: &Outcome<'_>, length: usize, output: &mut Output) -> Next<'sta
         Outcome::Close => Next::Leave,
         Outcome::Shutdown { graceful } => Next::End(End::Shutdown { graceful: *graceful }),
         // What takes more than one turn is not for UDP: as a message it would have to be kept whole.
-        Outcome::Paused(..) | Outcome::Dumping(_) | Outcome::Watching(_) => {
+        // Nor is logging in: there is nobody who could stay so.
+        Outcome::Paused(..) | Outcome::Dumping(_) | Outcome::Watching(_) | Outcome::LoggedIn => {
             output.clear();
             Next::Leave
         }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pylibmc
 import pytest
 
-from . import daemon
 from .wire import RULES_OF_1_6_45, Client, stored, table
 
 GET, SET, ADD, REPLACE, DELETE, INCR, DECR, QUIT, FLUSH = range(9)
@@ -363,9 +362,7 @@ def test_ascii_only(launch):
         assert frames.read(5) == b"ERROR"
 
 
-def test_binary_only(launch, monkeypatch):
-    # It asks by text.
-    monkeypatch.setattr(daemon.Server, "_learn_version", lambda _: None)
+def test_binary_only(launch):
     server = launch("-B", "binary")
     with Frames(server) as frames:
         settings = {got[4]: got[5] for got in frames.until_noop(frame(STAT, b"settings"))}

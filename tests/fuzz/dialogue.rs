@@ -5,9 +5,12 @@
 //! same bytes always get the same replies.
 
 use ahash::random_state::{RandomSource, set_random_source};
-use paircached::command::{Cache, Outcome, Settings, execute, execute_frame, refuse, resume_get};
+use paircached::command::{
+    Cache, Login, Outcome, PasswordFormat, Passwords, Settings, execute, execute_frame, refuse,
+    resume_get,
+};
 use paircached::protocol::text::{self, Keys, Request};
-use paircached::protocol::{Output, Protocol, binary};
+use paircached::protocol::{Output, Protocol, binary, login};
 use paircached::store::{self, Now, Store};
 use std::sync::{Arc, Once};
 
@@ -41,7 +44,16 @@ pub struct Answer {
 
 /// What a client gets that sends `bytes` in pieces of these sizes to an empty server.
 pub fn converse(protocol: Protocol, bytes: &[u8], pieces: impl Iterator<Item = usize>) -> Answer {
-    let mut server = Server::new(protocol);
+    talk(Server::new(protocol, None), bytes, pieces)
+}
+
+/// The same of a server that lets in only who knows the password of the user `u`, `p`.
+pub fn log_in(protocol: Protocol, bytes: &[u8], pieces: impl Iterator<Item = usize>) -> Answer {
+    let passwords = Passwords::parse(b"u:p", PasswordFormat::Text).ok();
+    talk(Server::new(protocol, passwords), bytes, pieces)
+}
+
+fn talk(mut server: Server, bytes: &[u8], pieces: impl Iterator<Item = usize>) -> Answer {
     let mut rest = bytes;
     for piece in pieces {
         let (arrived, later) = rest.split_at(piece.clamp(1, rest.len().max(1)).min(rest.len()));
@@ -82,6 +94,7 @@ fn fits(cache: &Cache) -> impl Fn(usize, u32, usize) -> bool {
 
 struct Server {
     cache: Cache,
+    login: Login,
     /// The beginning of a request.
     unfinished: Vec<u8>,
     /// Bytes of input to be thrown away.
@@ -90,7 +103,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(protocol: Protocol) -> Server {
+    fn new(protocol: Protocol, passwords: Option<Passwords>) -> Server {
         PLACES.call_once(|| {
             let _ = set_random_source(SamePlaces);
         });
@@ -114,8 +127,10 @@ impl Server {
             item_size_max: ITEM_MAX,
             ..Settings::default()
         };
+        let cache = Cache::new(Arc::new(store), settings, passwords, None, None);
         Server {
-            cache: Cache::new(Arc::new(store), settings, None, None),
+            login: Login::new(&cache),
+            cache,
             unfinished: Vec::new(),
             skip: 0,
             answer: Answer { replies: Vec::new(), requests: 0, closed: false },
@@ -165,7 +180,11 @@ impl Server {
         let cache = &self.cache;
         let mut out = Output::default();
         let mut compared = true;
-        let (outcome, length) = match text::parse(input, fits(cache)) {
+        let parsed = match self.login {
+            Login::Done => text::parse(input, fits(cache)),
+            _ => login::parse(input),
+        };
+        let (outcome, length) = match parsed {
             text::Parsed::Incomplete(needed) => return self.wait(needed, input.len()),
             text::Parsed::Hangup => return self.hang_up(),
             text::Parsed::Refused { reply, noreply, length, skip } => {
@@ -186,14 +205,16 @@ impl Server {
     /// Does the frame at the front; says how many bytes it took.
     fn frame(&mut self, input: &[u8]) -> Option<usize> {
         let cache = &self.cache;
-        match binary::parse(input, fits(cache)) {
+        let fits = |key, flags, value| self.login == Login::Done && fits(cache)(key, flags, value);
+        match binary::parse(input, fits) {
             binary::Parsed::Incomplete(needed) => self.wait(needed, input.len()),
             binary::Parsed::Hangup => self.hang_up(),
             binary::Parsed::Frame { frame, length, skip } => {
                 self.skip = skip;
                 let compared = !matches!(frame.request, binary::Request::Stats(_));
                 let mut out = Output::default();
-                let outcome = execute_frame(cache, &cache.workers[0], NOW, &frame, &mut out);
+                let (worker, login) = (&cache.workers[0], &mut self.login);
+                let outcome = execute_frame(cache, worker, NOW, login, &frame, &mut out);
                 self.finish(outcome, &mut out, compared);
                 Some(length)
             }
@@ -208,6 +229,10 @@ impl Server {
             let (cache, worker) = (&self.cache, &self.cache.workers[0]);
             outcome = match outcome {
                 Outcome::Continue => return,
+                Outcome::LoggedIn => {
+                    self.login = Login::Done;
+                    return;
+                }
                 Outcome::Close | Outcome::Watching(_) | Outcome::Shutdown { .. } => {
                     self.answer.closed = true;
                     return;
