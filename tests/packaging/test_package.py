@@ -47,6 +47,9 @@ FILES = {
     "/usr/share/man/man1/pairctl.1.gz": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/man/man5/paircached.toml.5.gz": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/man/man8/paircached.8.gz": ["-rw-r--r--", "root:root", "d", ""],
+    "/usr/share/paircached": ["drwxr-xr-x", "root:root", "", ""],
+    "/usr/share/paircached/grafana-dashboard.json": ["-rw-r--r--", "root:root", "", ""],
+    "/usr/share/paircached/prometheus-rules.yml": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/zsh/site-functions/_paircached": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/zsh/site-functions/_pairctl": ["-rw-r--r--", "root:root", "", ""],
 }

@@ -2,14 +2,19 @@
 
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
+import subprocess
+import urllib.parse
+import urllib.request
 
 import pytest
+import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from conftest import Node, eventually, free_port
+from conftest import TOP, Node, eventually, free_port
 
 # What the Prometheus project's exporter for memcached makes of a memcached without extstore and proxy, as far as
 # there is such a thing here.
@@ -255,3 +260,66 @@ def test_the_page_shows_both_nodes_live(pair, browser, tmp_path):
     complaints = [entry for entry in browser.get_log("browser") if "502" not in entry["message"]]
     assert complaints == []
     browser.save_screenshot(str(tmp_path / "page.png"))
+
+
+MONITORING = TOP / "docs/monitoring"
+PREFIXES = r"\b(?:memcached|paircached)_\w+"
+
+
+def test_the_rules_are_in_order_and_fire_when_they_should():
+    for words in [["check", "rules", "prometheus-rules.yml"], ["test", "rules", "prometheus-rules.test.yml"]]:
+        done = subprocess.run(["promtool", *words], cwd=MONITORING, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_and_the_dashboard_ask_for_metrics_that_exist(pair):
+    node, _ = pair
+    node.set(b"key", b"value")
+    there = {name for name, _ in node.metrics()}
+    rules = yaml.safe_load((MONITORING / "prometheus-rules.yml").read_text())
+    asked = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    assert len(queries) > 15
+    assert set(re.findall(PREFIXES, " ".join([asked, *queries]))) <= there
+
+
+def test_prometheus_scrapes_both_nodes_and_takes_the_rules_and_the_dashboards_queries(pair, tmp_path):
+    port = free_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump({
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(MONITORING / "prometheus-rules.yml")],
+        "scrape_configs": [{
+            "job_name": "paircached",
+            "static_configs": [{"targets": [f"127.0.0.1:{node.monitor}" for node in pair]}],
+        }],
+    }))  # fmt: skip
+    server = subprocess.Popen(
+        ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/data",
+         f"--web.listen-address=127.0.0.1:{port}"],
+        stderr=(tmp_path / "log").open("w"),
+    )  # fmt: skip
+
+    def query(expression):
+        url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:
+            return []
+
+    try:
+        def in_sync():
+            rows = query('paircached_replication_state{state="in-sync"} == 1')
+            return len(rows) == 2
+
+        eventually("both nodes are in sync as Prometheus sees it", in_sync, 40)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules", timeout=5) as answer:
+            groups = json.load(answer)["data"]["groups"]
+        assert all(rule["health"] != "err" for group in groups for rule in group["rules"])
+        eventually("it has the rate of something", lambda: query("rate(memcached_read_bytes_total[10s])"), 40)
+    finally:
+        server.kill()
+        server.wait()
