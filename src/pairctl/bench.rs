@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 use super::server::Server;
-use super::{Outcome, seconds};
+use super::{Outcome, USAGE, seconds};
 use keys::{Chooser, Distribution, Sizes, Values};
 use load::{Connection, Job, connect};
 use report::Totals;
@@ -33,8 +33,6 @@ const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 const MOST_MEMORY: u64 = 2 << 30;
 /// Between two looks at how far it is.
 const PROGRESS_STEP: Duration = Duration::from_millis(100);
-/// Wrong command line.
-const USAGE: u8 = 2;
 
 /// What load to make.
 #[derive(Args, Clone)]

@@ -3,9 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConnection, StreamOwned};
+
 use super::server::Server;
+use super::tls;
 
 /// How long a node may take to answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +64,12 @@ impl Stream for UnixStream {
     }
 }
 
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn limit(&self, timeout: Duration) -> io::Result<()> {
+        self.sock.limit(timeout)
+    }
+}
+
 /// What is left until `deadline`, at least enough to be a valid timeout.
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
@@ -69,14 +79,20 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn connect(server: &Server, deadline: Instant) -> io::Result<Box<dyn Stream>> {
-    let (host, port) = match server {
+    let (host, port, config) = match server {
         Server::Unix(path) => return Ok(Box::new(UnixStream::connect(path)?)),
-        Server::Tcp(host, port) => (host.as_str(), *port),
+        Server::Tcp(host, port) => (host.as_str(), *port, None),
+        Server::Tls(host, port, config) => (host.as_str(), *port, Some(config)),
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, left(deadline)?) {
-            Ok(stream) => return Ok(Box::new(stream)),
+            Ok(stream) => {
+                let Some(config) = config else { return Ok(Box::new(stream)) };
+                let session = ClientConnection::new(Arc::clone(&config.0), tls::name(host)?);
+                let session = session.map_err(io::Error::other)?;
+                return Ok(Box::new(StreamOwned::new(session, stream)));
+            }
             Err(error) => last = error,
         }
     }
@@ -133,7 +149,13 @@ fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             "is the host up, and does a firewall let clients through?"
         }
-        io::ErrorKind::UnexpectedEof => "has it as many clients as it may have (-c)?",
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            "has it as many clients as it may have (-c), or does it speak TLS only (--tls)?"
+        }
+        io::ErrorKind::InvalidData => {
+            "does it speak TLS there, is its certificate of --ca and for the host in -s, and does \
+             it ask for one (--cert)?"
+        }
         _ => "are host and port right (-s HOST:PORT)?",
     }
 }

@@ -5,6 +5,7 @@ mod client;
 mod health;
 mod server;
 mod status;
+mod tls;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use server::Server;
 
 /// A node could not be asked.
 const UNREACHABLE: u8 = 3;
+/// Wrong command line.
+const USAGE: u8 = 2;
 
 /// Shows how a pair of paircached nodes is.
 #[derive(Parser)]
@@ -29,6 +32,8 @@ struct Arguments {
     /// Node to ask: HOST, HOST:PORT, [IPV6]:PORT or the path of a Unix socket; may be repeated
     #[arg(short, long = "server", value_name = "HOST[:PORT]", default_value = "127.0.0.1:11211")]
     servers: Vec<Server>,
+    #[command(flatten)]
+    tls: tls::Options,
     #[command(subcommand)]
     command: Action,
 }
@@ -64,12 +69,19 @@ enum Action {
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let servers = match arguments.tls.secure(arguments.servers) {
+        Ok(servers) => servers,
+        Err(what) => {
+            let _ = writeln!(io::stderr(), "pairctl: {what}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let (output, errors, code) = match &arguments.command {
-        Action::Status => status::status(&arguments.servers),
-        Action::Stats { arguments: words } => stats(&arguments.servers, words),
-        Action::Health { timeout } => health::health(&arguments.servers, *timeout),
+        Action::Status => status::status(&servers),
+        Action::Stats { arguments: words } => stats(&servers, words),
+        Action::Health { timeout } => health::health(&servers, *timeout),
         Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
-        Action::Bench(load) => bench::bench(&arguments.servers, load),
+        Action::Bench(load) => bench::bench(&servers, load),
     };
     // Nobody is left to tell when these cannot be written.
     let _ = io::stderr().write_all(errors.as_bytes());

@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::tls::Config;
+
 const PORT: u16 = 11211;
 
 /// Where a node is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Tcp(String, u16),
+    Tls(String, u16, Config),
     Unix(PathBuf),
 }
 
@@ -43,8 +46,10 @@ impl FromStr for Server {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Server::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Server::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Server::Tcp(host, port) | Server::Tls(host, port, _) => match host.contains(':') {
+                true => write!(f, "[{host}]:{port}"),
+                false => write!(f, "{host}:{port}"),
+            },
             Server::Unix(path) => write!(f, "{}", path.display()),
         }
     }

@@ -14,6 +14,10 @@ use thiserror::Error as ThisError;
 /// A file is not larger: what is named by mistake must not fill the memory.
 const FILE_MAX: u64 = 4 << 20;
 
+/// Said of a key that can't be used.
+const KINDS: &str = "this kind of key is not supported; use RSA from 2048 bits, ECDSA on P-256 or \
+                     P-384, or Ed25519";
+
 /// The certificate and its key.
 pub(super) type Identity = Arc<SingleCertAndKey>;
 
@@ -43,17 +47,13 @@ pub(super) fn identity(
     directory: &Path,
     provider: &CryptoProvider,
 ) -> Result<Identity, LoadError> {
-    let chain_file = shown(settings.chain_cert.as_ref());
-    let chain = read(settings.chain_cert.as_ref(), directory)
-        .and_then(|bytes| certificates(&bytes))
-        .map_err(|reason| LoadError::Chain(chain_file.clone(), reason))?;
-    let failed = |reason: String| LoadError::Key(shown(settings.key.as_ref()), reason);
-    let key = read(settings.key.as_ref(), directory)
-        .and_then(|bytes| private_key(&bytes, settings.key_format))
-        .map_err(failed)?;
-    let key = provider.key_provider.load_private_key(key).map_err(|_| {
-        failed("this kind of key is not supported; use RSA from 2048 bits, ECDSA on P-256 or P-384, or Ed25519".to_owned())
-    })?;
+    // Both are named: the configuration has been checked.
+    let name = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
+    let (chain_file, key_file) = (name(&settings.chain_cert), name(&settings.key));
+    let chain = chain(&chain_file, directory)?;
+    let key = key(&key_file, settings.key_format, directory)?;
+    let unfit = |reason: String| LoadError::Key(key_file.display().to_string(), reason);
+    let key = provider.key_provider.load_private_key(key).map_err(|_| unfit(KINDS.to_owned()))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         // The server itself need not understand its certificate: clients do or don't.
@@ -61,47 +61,61 @@ pub(super) fn identity(
         | Err(Error::InconsistentKeys(InconsistentKeys::Unknown))
         | Err(Error::InvalidCertificate(CertificateError::Other(_))) => {}
         Err(Error::InconsistentKeys(_)) => {
-            return Err(failed(format!("it is not the key of the certificate in {chain_file}")));
+            let chain_file = chain_file.display();
+            return Err(unfit(format!("it is not the key of the certificate in {chain_file}")));
         }
         Err(error) => return Err(LoadError::Match(error.to_string())),
     }
     Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
-/// Reads the certificates that can vouch for clients, if there are to be any.
-pub(super) fn roots(
-    settings: &Settings,
+/// Reads a certificate, and those between it and the root. A relative name starts from `directory`.
+pub(super) fn chain(
+    name: &Path,
     directory: &Path,
-) -> Result<Option<RootCertStore>, LoadError> {
-    let Some(path) = &settings.ca_cert else { return Ok(None) };
-    let failed = |reason: String| LoadError::Ca(shown(Some(path)), reason);
-    let bytes = read(Some(path), directory).map_err(failed)?;
-    let mut roots = RootCertStore::empty();
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let found = read(&directory.join(name)).and_then(|bytes| certificates(&bytes));
+    found.map_err(|reason| LoadError::Chain(name.display().to_string(), reason))
+}
+
+/// Reads a private key.
+pub(super) fn key(
+    name: &Path,
+    format: i32,
+    directory: &Path,
+) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let found = read(&directory.join(name)).and_then(|bytes| private_key(&bytes, format));
+    found.map_err(|reason| LoadError::Key(name.display().to_string(), reason))
+}
+
+/// Reads the certificates that vouch for others.
+pub(super) fn authorities(name: &Path, directory: &Path) -> Result<RootCertStore, LoadError> {
+    let failed = |reason: String| LoadError::Ca(name.display().to_string(), reason);
+    let bytes = read(&directory.join(name)).map_err(failed)?;
+    let mut authorities = RootCertStore::empty();
     for certificate in certificates(&bytes).map_err(failed)? {
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+        authorities.add(certificate).map_err(|error| failed(error.to_string()))?;
     }
-    Ok(Some(roots))
+    Ok(authorities)
 }
 
-fn shown(path: Option<&PathBuf>) -> String {
-    // As the C library prints what is not there.
-    path.map_or_else(|| "(null)".to_owned(), |path| path.display().to_string())
-}
-
-fn read(path: Option<&PathBuf>, directory: &Path) -> Result<Vec<u8>, String> {
-    let path = path.ok_or("it is not set")?;
-    let path = directory.join(path);
+fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            format!("{error}; let the user that the daemon runs as read it")
-        }
+        io::ErrorKind::PermissionDenied => format!("{error}; let the user {} read it", user()),
         _ => error.to_string(),
     };
-    let meta = std::fs::metadata(&path).map_err(told)?;
+    let meta = std::fs::metadata(path).map_err(told)?;
     if !meta.is_file() || meta.len() > FILE_MAX {
         return Err("it is no file of certificates or keys".to_owned());
     }
-    std::fs::read(&path).map_err(told)
+    std::fs::read(path).map_err(told)
+}
+
+/// Who could not read a file.
+fn user() -> String {
+    let id = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(id).ok().flatten();
+    user.map_or_else(|| id.to_string(), |user| user.name)
 }
 
 fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -1,11 +1,13 @@
-//! TLS for clients: from certificates in files to what a handshake needs. The sockets are in
+//! TLS: from certificates in files to what a handshake needs. The sockets of clients are in
 //! [`server`](crate::server).
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod files;
 mod session;
 
+pub use client::client;
 pub use files::LoadError;
 
 use files::Identity;
@@ -241,7 +243,10 @@ impl Loaded {
     ) -> Result<Loaded, LoadError> {
         let provider = Arc::new(ring::default_provider());
         let identity = files::identity(settings, directory, &provider)?;
-        let roots = files::roots(settings, directory)?.map(Arc::new);
+        let roots = match &settings.ca_cert {
+            Some(file) => Some(Arc::new(files::authorities(file, directory)?)),
+            None => None,
+        };
         let make = |verify: Verify| {
             build(settings, &provider, &identity, roots.as_ref(), verify, counters)
         };

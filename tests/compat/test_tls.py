@@ -14,6 +14,7 @@ import pytest
 from pymemcache.client.base import Client as Pymemcache
 
 from .certificates import Identity, new_authority, trusting
+from .daemon import ours
 from .wire import PATIENCE, RULES_OF_1_6_45, Client, eventually, stored
 
 V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -455,3 +456,44 @@ def test_openssl_s_client_works(server, authority_file, option):
         check=False,
     )
     assert done.stdout == b"STORED\r\nVALUE key 0 5\r\nvalue\r\nEND\r\n", done.stderr
+
+
+def pairctl(*words):
+    command = [str(ours().parent / "pairctl"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_pairctl_asks_and_loads_through_tls(server, authority_file):
+    node = ["-s", f"localhost:{server.port}", "--tls", "--ca", authority_file]
+    code, said, errors = pairctl(*node, "stats", "settings")
+    assert (code, errors) == (0, "") and "ssl_enabled yes\n" in said
+    ours_only(server, FORGETFUL)
+    load = ["bench", "--fill", "--keys", 100, "--value-size", "1-50000", "--requests", 2000, "--pipeline", 10]
+    code, said, errors = pairctl(*node, *load, "--connections", 5)
+    assert (code, errors) == (0, ""), errors
+
+
+def test_pairctl_shows_a_certificate_where_one_is_asked_for(launch, identity, authority, authority_file, tmp_path):
+    known = Identity(tmp_path / "known", authority)
+    options = f"{identity.options[-1]},ssl_verify_mode=2,ssl_ca_cert={authority_file}"
+    server = launch("-Z", "-o", options, tls=trusting(authority, known))
+    node = ["-s", server.address, "--tls", "--ca", authority_file]
+    assert pairctl(*node, "--cert", known.chain, "--key", known.key, "stats")[0] == 0
+    code, _, errors = pairctl(*node, "stats")
+    assert code == 3 and "does it ask for one (--cert)?" in errors
+
+
+def test_pairctl_says_what_keeps_it_from_speaking_tls(launch, server, stranger, authority_file, tmp_path):
+    def fails(node, code, says):
+        found, _, errors = pairctl(*node, "stats")
+        assert found == code and says in errors, errors
+
+    unknown = tmp_path / "stranger.pem"
+    stranger.cert_pem.write_to_path(unknown)
+    fails(["-s", server.address, "--tls", "--ca", unknown], 3, "UnknownIssuer")
+    fails(["-s", f"127.0.0.2:{server.port}", "--tls", "--ca", authority_file], 3, "127.0.0.2")
+    fails(["-s", server.address], 3, "does it speak TLS only (--tls)?")
+    fails(["-s", launch().address, "--tls", "--ca", authority_file], 3, "does it speak TLS there")
+    fails(["-s", server.address, "--tls", "--ca", "/nonexistent"], 2, "/nonexistent")
+    fails(["-s", server.address, "--tls"], 2, "--ca")

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use super::super::client::ANSWER_TIMEOUT;
 use super::super::server::Server;
+use super::super::tls;
 use super::Load;
 use super::keys::{Chooser, Random, Values, push_key};
 use super::reply::{Replies, Tally};
@@ -39,15 +41,21 @@ pub(super) async fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
     let connecting = async {
         let stream: Box<dyn Stream> = match server {
             Server::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Server::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
+            Server::Tcp(host, port) => Box::new(tcp(host, *port).await?),
+            Server::Tls(host, port, config) => {
+                let connector = TlsConnector::from(Arc::clone(&config.0));
+                Box::new(connector.connect(tls::name(host)?, tcp(host, *port).await?).await?)
             }
         };
         Ok(stream)
     };
     tokio::time::timeout(ANSWER_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(too_long()))
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A request of the batch under way.
@@ -202,7 +210,11 @@ impl Connection {
             }
             Ok(())
         };
-        tokio::try_join!(writer.write_all(&self.out), reading).map(|_| ())
+        let writing = async {
+            writer.write_all(&self.out).await?;
+            writer.flush().await
+        };
+        tokio::try_join!(writing, reading).map(|_| ())
     }
 }
 
