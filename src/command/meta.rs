@@ -93,6 +93,7 @@ impl Context<'_> {
                 Block::Bad => line(out, "CLIENT_ERROR bad data chunk"),
                 Block::TooLarge => {
                     self.too_large(classic(options), call.key);
+                    self.drop_old(call.key);
                     line(out, "SERVER_ERROR object too large for cache");
                 }
             },
@@ -102,12 +103,33 @@ impl Context<'_> {
         }
     }
 
-    /// Seconds that an item has left, for `t`.
-    fn push_left(&self, item: Item<'_>, out: &mut Output) {
-        match item.exptime() {
+    /// Seconds that are left until an expiry, for `t`.
+    fn push_left(&self, exptime: u32, out: &mut Output) {
+        match exptime {
             0 => out.push(b" t-1"),
             exptime => push_flag(b't', exptime.saturating_sub(self.now.seconds()).into(), out),
         }
+    }
+
+    /// The value of an `ms` was refused before it came: the old one goes, in any mode.
+    fn drop_old(&self, key: &[u8]) {
+        self.cache.store.entry(key, self.now).delete();
+    }
+
+    /// What this flag makes of an item's expiry; flags take effect one after another.
+    fn exptime_after(&self, call: &Call<'_, '_>, flag: &[u8], before: u32, created: bool) -> u32 {
+        let set = match flag[0] {
+            b'T' => call.options.exptime,
+            b'N' if created => call.options.vivify,
+            _ => None,
+        };
+        set.map_or(before, |exptime| expiry(exptime, self.now))
+    }
+
+    /// What all flags make of an item's expiry.
+    fn last_exptime(&self, call: &Call<'_, '_>, before: u32, created: bool) -> u32 {
+        let flags = call.meta.flags;
+        { flags }.fold(before, |before, flag| self.exptime_after(call, flag, before, created))
     }
 
     fn meta_get(&self, call: &Call<'_, '_>, out: &mut Output) {
@@ -128,9 +150,9 @@ impl Context<'_> {
         }
         let misses = if touches { &self.worker.touch_misses } else { &self.worker.get_misses };
         misses.add(1);
-        let Some(exptime) = call.options.vivify else {
+        if call.options.vivify.is_none() {
             return call.quietly("EN", out);
-        };
+        }
         let Ok(mut entry) = self.cache.store.entry_with_room(call.key, size_of::<u64>(), self.now)
         else {
             return line(out, NO_MEMORY);
@@ -138,7 +160,7 @@ impl Context<'_> {
         // Another connection may have come first.
         let created = entry.item().is_none();
         if created {
-            entry.put_marked(0, expiry(exptime, self.now), &[], call.mark());
+            entry.put_marked(0, self.last_exptime(call, 0, true), &[], call.mark());
         }
         self.meta_show(call, &mut entry, created, out);
     }
@@ -150,32 +172,31 @@ impl Context<'_> {
         created: bool,
         out: &mut Output,
     ) {
-        let Some(before) = entry.item() else { return };
-        let (mark, fetched, accessed) = (before.mark(), before.fetched(), before.accessed());
-        let known = call.options.compare.is_some() && self.matches(call, before);
+        let Some(item) = entry.item() else { return };
+        let mark = item.mark();
+        let known = call.options.compare.is_some() && self.matches(call, item);
         let with_value = call.options.has(b'v') && !known;
         if with_value {
             out.push(b"VA ");
-            out.push_number(before.value().len() as u64);
+            out.push_number(item.value().len() as u64);
         } else {
             out.push(b"HD");
         }
         let mut won = created;
+        let mut exptime = if created { 0 } else { item.exptime() };
         for flag in call.meta.flags {
-            if let (b'T', Some(exptime)) = (flag[0], call.options.exptime) {
-                entry.touch(expiry(exptime, self.now));
-            }
-            let Some(item) = entry.item() else { return };
+            exptime = self.exptime_after(call, flag, exptime, created);
             match flag[0] {
-                b'R' => won |= !mark.won && self.ends_within(item, call.options.recache),
+                b'R' => won |= !mark.won && self.ends_within(exptime, call.options.recache),
                 b'c' => push_flag(b'c', self.cache.cas_of(item), out),
                 b'f' => push_flag(b'f', item.flags().into(), out),
                 b's' => push_flag(b's', item.value().len() as u64, out),
-                b'h' => push_flag(b'h', fetched.into(), out),
+                b'h' => push_flag(b'h', item.fetched().into(), out),
                 b'l' => {
-                    push_flag(b'l', self.now.seconds().saturating_sub(accessed).into(), out);
+                    let idle = self.now.seconds().saturating_sub(item.accessed());
+                    push_flag(b'l', idle.into(), out);
                 }
-                b't' => self.push_left(item, out),
+                b't' => self.push_left(exptime, out),
                 _ => call.echo(flag, mark.binary, out),
             }
         }
@@ -186,6 +207,9 @@ impl Context<'_> {
             }
         }
         out.push(b"\r\n");
+        if !created && call.options.exptime.is_some() {
+            entry.touch(exptime);
+        }
         if won {
             entry.mark_won();
         }
@@ -197,10 +221,10 @@ impl Context<'_> {
         }
     }
 
-    /// Whether an item ends in less than so many seconds.
-    fn ends_within(&self, item: Item<'_>, seconds: Option<i32>) -> bool {
+    /// Whether an expiry is less than so many seconds away.
+    fn ends_within(&self, exptime: u32, seconds: Option<i32>) -> bool {
         let limit = seconds.map_or(0, |seconds| expiry(seconds, self.now));
-        item.exptime() != 0 && item.exptime() < limit
+        exptime != 0 && exptime < limit
     }
 
     fn meta_set(&self, call: &Call<'_, '_>, value: &[u8], out: &mut Output) {
@@ -209,6 +233,7 @@ impl Context<'_> {
         let room = value.len() + size_of::<u64>();
         let Ok(mut entry) = store.entry_with_room(call.key, room, self.now) else {
             self.no_room(classic(options), call.key, size);
+            self.drop_old(call.key);
             return line(out, "SERVER_ERROR out of memory storing object");
         };
         self.opened(call.key, &entry);
@@ -339,23 +364,21 @@ impl Context<'_> {
             return call.answer("NF", out);
         };
         if !self.matches(call, item) {
+            self.worker.delete_misses.add(1);
             return call.answer("EX", out);
         }
-        let held = item.mark();
         let mut flags = item.flags();
-        let mut exptime = item.exptime();
+        let exptime = options.exptime.map_or(item.exptime(), |time| expiry(time, self.now));
         let mut value = Vec::new();
         if empties {
-            flags = 0;
+            flags = options.flags;
         } else if stales {
             value = item.value().to_vec();
         }
-        let mut mark = Mark { cas: options.cas, ..held };
+        let mut mark = Mark { cas: options.cas, ..item.mark() };
         if stales {
-            exptime = options.exptime.map_or(exptime, |exptime| expiry(exptime, self.now));
             (mark.stale, mark.won) = (true, false);
-        }
-        if let Some(stats) = entry.class_stats() {
+        } else if let Some(stats) = entry.class_stats() {
             stats.delete_hits += 1;
         }
         if stales || empties {
@@ -372,7 +395,7 @@ impl Context<'_> {
 
     fn meta_arithmetic(&self, call: &Call<'_, '_>, out: &mut Output) {
         let (options, store) = (call.options, &self.cache.store);
-        let increment = !matches!(options.mode, Some(b'D' | b'd' | b'-'));
+        let increment = !matches!(options.mode, Some(b'D' | b'-'));
         // Only a number that gets longer needs room: a full cache still counts.
         let room = store.entry_with_room(call.key, DIGITS_MAX + size_of::<u64>(), self.now);
         let roomy = room.is_ok();
@@ -382,18 +405,19 @@ impl Context<'_> {
             let misses =
                 if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
             misses.add(1);
-            let Some(exptime) = options.vivify else {
+            if options.vivify.is_none() {
                 return call.answer("NF", out);
-            };
+            }
             if !roomy {
                 return line(out, "SERVER_ERROR Out of memory allocating new item");
             }
-            let exptime = expiry(exptime, self.now);
+            let exptime = self.last_exptime(call, 0, true);
             let version = put_number(&mut entry, options.initial, 0, 0, exptime, call.mark());
             self.tell_begun(call.key, version, &entry);
-            return self.meta_counted(call, &entry, options.initial, out);
+            return self.meta_counted(call, &entry, options.initial, None, out);
         };
-        if !self.matches(call, item) {
+        // Here, and only here, a CAS of 0 is any.
+        if options.compare != Some(0) && !self.matches(call, item) {
             return call.answer("EX", out);
         }
         let Some(new) = counted(item.value(), options.delta.unwrap_or(1), increment) else {
@@ -410,16 +434,18 @@ impl Context<'_> {
             let counter = if increment { &mut stats.incr_hits } else { &mut stats.decr_hits };
             *counter += 1;
         }
-        let exptime = options.exptime.map_or(held, |exptime| expiry(exptime, self.now));
+        let exptime = self.last_exptime(call, held, false);
         put_number(&mut entry, new, width, flags, exptime, mark);
-        self.meta_counted(call, &entry, new, out);
+        self.meta_counted(call, &entry, new, Some(held), out);
     }
 
+    /// Answers with the number; `held` is the expiry that the item had, if there was one.
     fn meta_counted(
         &self,
         call: &Call<'_, '_>,
         entry: &Entry<'_, '_>,
         number: u64,
+        held: Option<u32>,
         out: &mut Output,
     ) {
         let Some(item) = entry.item().filter(|_| !call.options.has(b'q')) else { return };
@@ -430,10 +456,12 @@ impl Context<'_> {
         } else {
             out.push(b"HD");
         }
+        let mut exptime = held.unwrap_or(0);
         for flag in call.meta.flags {
+            exptime = self.exptime_after(call, flag, exptime, held.is_none());
             match flag[0] {
                 b'c' => push_flag(b'c', self.cache.cas_of(item), out),
-                b't' => self.push_left(item, out),
+                b't' => self.push_left(exptime, out),
                 _ => call.echo(flag, call.options.has(b'b'), out),
             }
         }
@@ -455,7 +483,11 @@ impl Context<'_> {
         let now = self.now.seconds();
         let size = store.item_size(call.key.len(), item.flags(), item.value().len());
         out.push(b"ME ");
-        out.push(call.meta.key);
+        if item.mark().binary {
+            base64::encode(call.key, |digits| out.push(digits));
+        } else {
+            out.push(call.key);
+        }
         match item.exptime() {
             0 => out.push(b" exp=-1"),
             exptime => {
@@ -479,7 +511,7 @@ impl Context<'_> {
     }
 }
 
-/// The classic command that an `ms` is like, as far as refusing it goes.
+/// The classic command that an `ms` is like, for those who watch.
 fn classic(options: &Options) -> Classic {
     match options.mode {
         Some(b'E') => Classic::Add,

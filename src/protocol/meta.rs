@@ -3,10 +3,11 @@
 use super::text::{BAD_FORMAT, LENGTH_MAX, Parsed, Request, Words};
 use super::{KEY_MAX, base64, parse_i32, parse_i64, parse_u32_cut, parse_u64};
 
-/// Flags that one command may have.
-const FLAGS_MAX: usize = 20;
+/// Words that one command may have, its name and its key among them.
+const WORDS_MAX: usize = 20;
 /// Longest opaque, its letter included, in bytes.
 const OPAQUE_MAX: usize = 32;
+const OPAQUE_TOO_LONG: &str = "CLIENT_ERROR opaque token too long";
 const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";
 
 /// Which command it is.
@@ -72,7 +73,7 @@ pub struct Options {
     pub initial: u64,
     /// `D`: how much is counted.
     pub delta: Option<u64>,
-    /// The first character behind `M`.
+    /// The first character behind `M`; a space if there is none.
     pub mode: Option<u8>,
 }
 
@@ -94,7 +95,7 @@ impl Options {
         match letter {
             b'b' | b'c' | b'f' | b'h' | b'k' | b'l' | b'q' | b's' | b't' | b'u' | b'v' | b'x'
             | b'I' | b'P' | b'L' => {}
-            b'O' if flag.len() > OPAQUE_MAX => return Err("CLIENT_ERROR opaque token too long"),
+            b'O' if flag.len() > OPAQUE_MAX => return Err(OPAQUE_TOO_LONG),
             b'O' => {}
             b'T' => self.exptime = Some(parse_i32(token).ok_or(BAD_TOKEN)?),
             b'N' => self.vivify = Some(parse_i32(token).ok_or(BAD_TOKEN)?),
@@ -110,7 +111,7 @@ impl Options {
                 let delta = parse_u64(token).ok_or("CLIENT_ERROR invalid numeric delta value")?;
                 self.delta = Some(delta);
             }
-            b'M' => self.mode = Some(*token.first().ok_or(BAD_FORMAT)?),
+            b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')),
             _ => return Err("CLIENT_ERROR invalid flag"),
         }
         Ok(())
@@ -181,7 +182,11 @@ fn options(verb: Verb, key: &[u8], flags: Words<'_>) -> Result<Options, &'static
     if key.len() > KEY_MAX {
         return Err(BAD_FORMAT);
     }
-    if flags.count() > FLAGS_MAX {
+    if verb == Verb::Debug {
+        return debug_options(key, flags);
+    }
+    let words_before = if verb == Verb::Set { 3 } else { 2 };
+    if words_before + flags.count() > WORDS_MAX {
         return Err("CLIENT_ERROR options flags are too long");
     }
     let mut options = Options::default();
@@ -193,10 +198,22 @@ fn options(verb: Verb, key: &[u8], flags: Words<'_>) -> Result<Options, &'static
         Ok(())
     });
     match decoded {
-        Err(_) if verb == Verb::Arithmetic => Err("CLIENT_ERROR invalid or duplicate flag"),
+        Err(reply) if verb == Verb::Arithmetic && reply != OPAQUE_TOO_LONG => {
+            Err("CLIENT_ERROR invalid or duplicate flag")
+        }
         Err(reply) => Err(reply),
         Ok(()) => check_mode(verb, options),
     }
+}
+
+/// `me` knows `b` as its first flag, and looks at no other.
+fn debug_options(key: &[u8], mut flags: Words<'_>) -> Result<Options, &'static str> {
+    let mut options = Options::default();
+    if flags.next() == Some(b"b") {
+        options.add(b"b")?;
+        base64::decode(key, &mut [0; KEY_MAX]).ok_or(BAD_FORMAT)?;
+    }
+    Ok(options)
 }
 
 fn check_mode(verb: Verb, options: Options) -> Result<Options, &'static str> {
@@ -204,7 +221,7 @@ fn check_mode(verb: Verb, options: Options) -> Result<Options, &'static str> {
         (Verb::Set, Some(mode)) if !b"EAPRS".contains(&mode) => {
             Err("CLIENT_ERROR invalid mode for ms M token")
         }
-        (Verb::Arithmetic, Some(mode)) if !b"Ii+Dd-".contains(&mode) => {
+        (Verb::Arithmetic, Some(mode)) if !b"I+D-".contains(&mode) => {
             Err("CLIENT_ERROR invalid mode for ma M token")
         }
         _ => Ok(options),
