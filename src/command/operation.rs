@@ -406,15 +406,16 @@ pub(super) fn counted(value: &[u8], delta: u64, increment: bool) -> Option<u64> 
     Some(if increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
 }
 
-/// A stored number as memcached reads it: decimal digits, spaces before them allowed, and after a
-/// space anything.
+/// A stored number as memcached reads it, with C's `strtoull`: decimal digits, white space and a plus
+/// before them allowed, and after white space or a zero byte anything.
 fn number(value: &[u8]) -> Option<u64> {
     if value.len() > DIGITS_MAX {
         return None;
     }
-    let start = value.trim_ascii_start();
-    let digits = start.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    parse_u64(digits).filter(|_| digits[0] != b'+')
+    let is_space = |&byte: &u8| byte.is_ascii_whitespace() || byte == b'\x0b';
+    let start = value.iter().position(|byte| !is_space(byte))?;
+    let mut words = value[start..].split(|byte| is_space(byte) || *byte == 0);
+    words.next().and_then(parse_u64)
 }
 
 /// Decimal digits of a number.

@@ -115,14 +115,28 @@ pub fn execute<'a>(
         },
         Request::Slabs(args) => tuning::slabs(cache, args),
         Request::Lru(args) => tuning::lru(args),
-        Request::Crawler(args) => return crawler::run(cache, now, args, out),
+        Request::Crawler(args) => {
+            let mark = out.mark();
+            let outcome = crawler::run(cache, now, args, out);
+            if noreply {
+                // It is a word too many, or no class: no dump has begun.
+                out.rewind(mark);
+            }
+            return outcome;
+        }
         Request::DebugTime(args) => admin::debug_time(cache, args),
         Request::Stats(args) => return stats::run(&context, args, out),
         Request::Watch(args) => return watch::run(cache, args, out),
-        Request::Shutdown { graceful } if cache.settings.shutdown_command => {
-            return Outcome::Shutdown { graceful };
+        Request::Shutdown(_) if !cache.settings.shutdown_command => {
+            "SERVER_ERROR: shutdown not enabled"
         }
-        Request::Shutdown { .. } => "SERVER_ERROR: shutdown not enabled",
+        Request::Shutdown(mut args) => match (args.next(), args.next()) {
+            (None, _) => return Outcome::Shutdown { graceful: false },
+            (Some(mode), None) if b"graceful".starts_with(mode) => {
+                return Outcome::Shutdown { graceful: true };
+            }
+            _ => "CLIENT_ERROR invalid shutdown mode",
+        },
         Request::Meta(meta) => {
             context.meta(&meta, out);
             return Outcome::Continue;

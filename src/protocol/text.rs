@@ -94,11 +94,8 @@ pub enum Request<'a> {
     DebugTime(Words<'a>),
     /// `watch` with its arguments.
     Watch(Words<'a>),
-    /// `shutdown`; whether it is the graceful one.
-    Shutdown {
-        /// Drain before stopping.
-        graceful: bool,
-    },
+    /// `shutdown` with its arguments.
+    Shutdown(Words<'a>),
     /// A meta command.
     Meta(Meta<'a>),
     /// `mn`.
@@ -333,28 +330,21 @@ impl<'a> Line<'_, 'a> {
                 Some(level) => self.request(Request::Verbosity(level)),
                 None => self.refused(BAD_FORMAT),
             },
-            b"cache_memlimit" => self.memory_limit(),
+            b"cache_memlimit" => match self.args.first().and_then(|word| parse_u32_cut(word)) {
+                Some(megabytes) => self.request(Request::MemoryLimit(megabytes)),
+                None => self.refused("ERROR"),
+            },
             b"refresh_certs" => self.request(Request::RefreshCertificates),
-            b"slabs" => self.slabs(),
+            b"slabs" => self.request(Request::Slabs(Words(self.after_name))),
             b"lru" => self.request(Request::Lru(Words(self.after_name))),
-            // It is never silent: noreply is a word too many.
-            b"lru_crawler" => self.outspoken(Request::Crawler(Words(self.after_name))),
+            b"lru_crawler" => self.request(Request::Crawler(Words(self.after_name))),
             b"debugtime" if !self.is_http() => {
                 self.outspoken(Request::DebugTime(Words(self.after_name)))
             }
             // It is never silent: noreply is no stream.
-            b"watch" => Parsed::Request {
-                request: Request::Watch(Words(self.after_name)),
-                noreply: false,
-                length: self.length,
-                skip: 0,
-            },
+            b"watch" => self.outspoken(Request::Watch(Words(self.after_name))),
             b"stats" => self.request(Request::Stats(Words(self.after_name))),
-            b"shutdown" => match self.args.first() {
-                None => self.request(Request::Shutdown { graceful: false }),
-                Some(&b"graceful") => self.request(Request::Shutdown { graceful: true }),
-                Some(_) => self.refused("CLIENT_ERROR invalid shutdown mode"),
-            },
+            b"shutdown" => self.request(Request::Shutdown(Words(self.after_name))),
             b"quit" => self.request(Request::Quit),
             b"mn" => self.outspoken(Request::MetaNoop),
             b"mg" | b"ms" | b"md" | b"ma" | b"me" => {
@@ -391,7 +381,7 @@ impl<'a> Line<'_, 'a> {
         if self.is_http() {
             return Parsed::Hangup;
         }
-        Parsed::Refused { reply: "ERROR", noreply: false, length: self.length, skip: 0 }
+        self.refused("ERROR")
     }
 
     fn get(&self, get: Get, words_before: usize) -> Parsed<'a> {
@@ -459,27 +449,6 @@ impl<'a> Line<'_, 'a> {
                 Some(delay) => self.request(Request::FlushAll(Some(delay))),
                 None => self.refused(BAD_EXPTIME),
             },
-        }
-    }
-
-    fn memory_limit(&self) -> Parsed<'a> {
-        match self.args {
-            [megabytes] | [megabytes, _] => match parse_u32_cut(megabytes) {
-                Some(megabytes) => self.request(Request::MemoryLimit(megabytes)),
-                None => self.refused("ERROR"),
-            },
-            _ => self.unknown(),
-        }
-    }
-
-    /// `slabs automove` may be silent; to `slabs reassign` the word would be one too many.
-    fn slabs(&self) -> Parsed<'a> {
-        let automove = self.args.len() > 1 && b"automove".starts_with(self.args[0]);
-        Parsed::Request {
-            request: Request::Slabs(Words(self.after_name)),
-            noreply: self.noreply && automove,
-            length: self.length,
-            skip: 0,
         }
     }
 

@@ -34,6 +34,12 @@ def holding(value, command, says, then):
     Case("decr of 0", **holding("0", b"decr n 1", b"0", b"0")),
     Case("a padded number counts on", **holding("9 ", b"incr n 1", b"10", b"10")),
     Case("the line end of a copied file counts as a space", **holding("5\n", b"incr n 1", b"6", b"6 ")),
+    Case("any white space ends the number", **holding("5\v9", b"incr n 1", b"6", b"6  ")),
+    Case("a zero byte ends the number", **holding("5\0", b"incr n 1", b"6", b"6 ")),
+    Case("a plus before the number", **holding("+5", b"incr n 1", b"6", b"6 ")),
+    Case("a plus before the delta", **holding("5", b"incr n +1", b"6", b"6")),
+    Case("leading tabs are no part of the number", **holding("\t5", b"incr n 1", b"6", b"6 ")),
+    Case("what follows a space is forgotten", **holding("5 x", b"incr n 1", b"6", b"6  ")),
     Case("leading spaces are no part of the number", **holding(" 5", b"incr n 1", b"6", b"6 ")),
     Case("leading zeros are lost but the length stays", **holding("007", b"incr n 1", b"8", b"8  ")),
     Case(
@@ -55,6 +61,13 @@ def test_counting(client, case):
     Case("a negative decr", stored("n", "1") + b"decr n -1\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a delta beyond 64 bits", stored("n", "1") + b"incr n 18446744073709551616\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a bad delta is found before the miss", b"incr n x\r\n", BAD_DELTA),
+    Case(
+        "more arguments than it needs",
+        stored("n", "1") + b"incr n 1 2 3\r\n",
+        b"STORED\r\n2\r\n",
+        old=b"STORED\r\nERROR\r\n",
+        why="1.6.18 took no more",
+    ),
     Case("incr without a delta", b"incr n\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("decr without a delta", b"decr n\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("incr without a key", b"incr\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
@@ -65,7 +78,7 @@ def test_what_is_not_counted(client, case):
 
 
 @pytest.mark.parametrize("verb", [b"incr", b"decr"])
-@pytest.mark.parametrize("value", ["", "-1", "1.5", "abc", "12a", "0x10", "18446744073709551616", "1" * 21])
+@pytest.mark.parametrize("value", ["", "-1", "+", "1.5", "abc", "12a", "0x10", "18446744073709551616", "1" * 21])
 def test_a_value_that_is_no_64_bit_number_is_refused_and_kept(client, verb, value):
     client.ask(stored("n", value), b"STORED\r\n")
     client.ask(verb + b" n 1\r\n", NO_NUMBER)

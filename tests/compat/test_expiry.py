@@ -6,6 +6,7 @@ import pytest
 
 from .wire import Case, eventually, stored, table
 
+BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
 MONTH = 60 * 60 * 24 * 30
 HELD = b"STORED\r\nVALUE k 0 1\r\na\r\nEND\r\n"
 GONE = b"STORED\r\nEND\r\n"
@@ -24,6 +25,15 @@ def expiring(exptime):
     Case("a date to come", expiring(2_147_483_647), HELD),
     Case("a negative time is over", expiring(-1), GONE),
     Case("the most negative time is over", expiring(-2_147_483_648), GONE),
+    Case(
+        "an expiry beyond 64 bits is refused",
+        expiring(9_223_372_036_854_775_808),
+        BAD_LINE + b"END\r\n",
+        old=BAD_LINE + b"ERROR\r\nEND\r\n",
+        why="the data block is swallowed now",
+    ),
+    Case("the least expiry of 64 bits is cut to never", expiring(-9_223_372_036_854_775_808), HELD),
+    Case("a plus before it", b"set k +5 +0 +1\r\na\r\nget k\r\n", b"STORED\r\nVALUE k 5 1\r\na\r\nEND\r\n"),
     Case("2^31 wraps to a negative time", expiring(2_147_483_648), GONE),
     Case("2^32-1 wraps to -1", expiring(4_294_967_295), GONE),
     Case("2^32 wraps to never", expiring(4_294_967_296), HELD),
@@ -97,6 +107,14 @@ def test_to_every_command_an_expired_item_is_missing(client, command, says):
     Case("it empties", stored("k", "a") + b"flush_all\r\nget k\r\n", b"STORED\r\nOK\r\nEND\r\n"),
     Case("0 is now", stored("k", "a") + b"flush_all 0\r\nget k\r\n", b"STORED\r\nOK\r\nEND\r\n"),
     Case("a negative time is now", stored("k", "a") + b"flush_all -1\r\nget k\r\n", b"STORED\r\nOK\r\nEND\r\n"),
+    Case("what stands behind the time is nothing", b"flush_all 0 0\r\n", b"OK\r\n"),
+    Case(
+        "a time beyond 32 bits is refused",
+        b"flush_all 2147483648\r\nflush_all -2147483649\r\n",
+        b"CLIENT_ERROR invalid exptime argument\r\n" * 2,
+        old=b"OK\r\n" * 2,
+        why="1.6.18 cut it to 32 bits, now it is checked",
+    ),
     Case("no number is refused", b"flush_all x\r\n", b"CLIENT_ERROR invalid exptime argument\r\n"),
     Case(
         "what is refused flushes nothing",

@@ -18,6 +18,7 @@ LONGEST, TOO_LONG = b"k" * 250, b"k" * 251
     Case("one letter", b"a\r\n", BAD_LINE, old=b"ERROR\r\n", why=SHORT),
     Case("two letters and a bare line end", b"ab\n", BAD_LINE, old=b"ERROR\r\n", why=SHORT),
     Case("two blank lines", b"\r\n\r\n", BAD_LINE * 2, old=b"ERROR\r\n" * 2, why=SHORT),
+    Case("mn and a bare line end", b"mn\n", BAD_LINE, old=b"MN\r\n", why=SHORT),
     Case("only spaces", b"   \r\n", b"ERROR\r\n"),
     Case("an unknown command", b"nosuch\r\n", b"ERROR\r\n"),
     Case("an unknown command with arguments", b"nosuch a b c\r\n", b"ERROR\r\n"),
@@ -59,6 +60,14 @@ LONGEST, TOO_LONG = b"k" * 250, b"k" * 251
         why="it is the version",
     ),
     Case("verbosity", b"verbosity 1\r\nverbosity 99\r\nverbosity 0\r\n", b"OK\r\n" * 3),
+    Case(
+        "verbosity with more words",
+        b"verbosity 0 2 3\r\n",
+        b"OK\r\n",
+        old=b"ERROR\r\n",
+        why="1.6.18 took one more at most",
+    ),
+    Case("verbosity beyond 64 bits", b"verbosity -1\r\nverbosity 18446744073709551616\r\n", BAD_LINE * 2),
     Case("verbosity without a level", b"verbosity\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("verbosity with no number", b"verbosity x\r\n", BAD_LINE),
     Case("quit hangs up", b"get k\r\nquit\r\nget k\r\n", b"END\r\n", closed=True),
@@ -97,6 +106,38 @@ def test_lines(client, case):
     Case("touch of a key of 251 bytes", b"touch %s 0\r\n" % TOO_LONG, BAD_LINE),
     Case("incr of a key of 251 bytes", b"incr %s 1\r\n" % TOO_LONG, BAD_LINE),
     Case("decr of a key of 251 bytes", b"decr %s 1\r\n" % TOO_LONG, BAD_LINE),
+    *(
+        Case(f"{verb.decode()} of a key of 250 bytes", line % LONGEST, says)
+        for verb, line, says in (
+            (b"add", b"add %s 0 0 1\r\na\r\n", b"STORED\r\n"),
+            (b"replace", b"replace %s 0 0 1\r\na\r\n", b"NOT_STORED\r\n"),
+            (b"append", b"append %s 0 0 1\r\na\r\n", b"NOT_STORED\r\n"),
+            (b"prepend", b"prepend %s 0 0 1\r\na\r\n", b"NOT_STORED\r\n"),
+            (b"cas", b"cas %s 0 0 1 1\r\na\r\n", b"NOT_FOUND\r\n"),
+            (b"gat", b"gat 0 %s\r\n", b"END\r\n"),
+            (b"gats", b"gats 0 %s\r\n", b"END\r\n"),
+            (b"delete", b"delete %s\r\n", b"NOT_FOUND\r\n"),
+            (b"touch", b"touch %s 0\r\n", b"NOT_FOUND\r\n"),
+            (b"incr", b"incr %s 1\r\n", b"NOT_FOUND\r\n"),
+            (b"decr", b"decr %s 1\r\n", b"NOT_FOUND\r\n"),
+            (b"mg", b"mg %s\r\n", b"EN\r\n"),
+            (b"ms", b"ms %s 1\r\na\r\n", b"HD\r\n"),
+            (b"md", b"md %s\r\n", b"NF\r\n"),
+            (b"ma", b"ma %s\r\n", b"NF\r\n"),
+            (b"me", b"me %s\r\n", b"EN\r\n"),
+        )
+    ),
+    *(
+        Case(f"{verb.decode()} of a key of 251 bytes", verb + rest % TOO_LONG + b"a\r\n", BAD_LINE, old=BAD_LINE + b"ERROR\r\n", why=SWALLOWED)
+        for verb, rest in (
+            *((verb, b" %s 0 0 1\r\n") for verb in (b"add", b"replace", b"append", b"prepend")),
+            (b"cas", b" %s 0 0 1 1\r\n"),
+            (b"ms", b" %s 1\r\n"),
+        )
+    ),
+    *(Case(f"{verb.decode()} of a key of 251 bytes", verb + b" %s\r\n" % TOO_LONG, BAD_LINE) for verb in (b"mg", b"md", b"ma", b"me")),
+    Case("gats of a key of 251 bytes", b"gats 0 %s\r\n" % TOO_LONG, BAD_LINE),
+    Case("gets of a key of 251 bytes", b"gets %s\r\n" % TOO_LONG, BAD_LINE),
     Case("get of a miss and a key of 251 bytes", b"get k %s\r\n" % TOO_LONG, BAD_LINE),
 )
 def test_the_length_of_keys(client, case):
@@ -139,6 +180,10 @@ def test_a_key_may_hold_any_byte_but_space_and_line_end(client):
         old=b"",
         why="1.6.18 cut it to 32 bits and waits for one byte",
     ),
+    Case("the least length of 32 bits", b"set k 0 0 -2147483648\r\n", BAD_LINE),
+    Case("a length of minus nothing", b"set k 0 0 -0\r\n\r\n", b"STORED\r\n"),
+    Case("a length with zeros before it", b"set k 0 0 0001\r\na\r\n", b"STORED\r\n"),
+    Case("the length of an ms", b"ms k -1\r\nms k 2147483646\r\nms k 1x\r\nms k F5 1\r\n", BAD_LINE * 4),
     Case("what follows a bad length is a command", b"set k 0 0 x\r\nget k\r\n", BAD_LINE + b"END\r\n"),
     Case(
         "noreply does not hide a bad length",
@@ -193,6 +238,13 @@ def test_a_line_of_2048_bytes_is_read(client):
 
 def test_a_longer_line_without_an_end_is_hung_up_on(client):
     client.send(b"x" * 2049)
+    assert client.rest() == b""
+
+
+def test_a_longer_line_is_hung_up_on_in_one_piece_too(client):
+    if client.server.binary.resolve().name != "paircached":
+        pytest.skip("memcached reads it if it arrives in one piece")
+    client.send(b"touch k 0 " + b"x" * 2048 + b"\r\n")
     assert client.rest() == b""
 
 

@@ -3,6 +3,7 @@
 from .wire import Case, stored, table
 
 HELD = b"STORED\r\n"
+SWALLOWED = "the data block is swallowed now"
 FEW = "too few arguments were an unknown command before the parser was rewritten"
 BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
 
@@ -54,6 +55,21 @@ def shows(value, flags=0):
         old=b"ERROR\r\nERROR\r\n",
         why="1.6.18 took no seventh word",
     ),
+    Case("the key of a delete", stored("noreply", "a") + b"delete noreply\r\nget noreply\r\n", HELD + b"END\r\n",
+         old=HELD + b"DELETED\r\nEND\r\n", why="1.6.18 looked for it behind the key only"),
+    Case("an unknown command", b"nosuch noreply\r\n", b"", old=b"ERROR\r\n", why="1.6.18 looked for it in commands that it knew"),
+    Case("a key too long", b"delete %s noreply\r\nincr %s 1 noreply\r\ntouch %s 0 noreply\r\n" % ((b"k" * 251,) * 3), b""),
+    Case("set with a key too long", b"set %s 0 0 1 noreply\r\na\r\n" % (b"k" * 251), b"", old=b"ERROR\r\n", why=SWALLOWED),
+    Case("cas with a bad number", b"cas k 0 0 1 x noreply\r\na\r\n", b"", old=b"ERROR\r\n", why=SWALLOWED),
+    Case("a set too large takes the old value along", stored("k", "a") + b"set k 0 0 1048600 noreply\r\n" + b"x" * 1048600
+         + b"\r\nget k\r\n", HELD + b"END\r\n"),
+    Case("flush_all with no number", b"flush_all x noreply\r\n", b""),
+    Case("commands with too few words", b"incr noreply\r\ntouch noreply\r\nset noreply\r\nset k 0 noreply\r\n", BAD_LINE * 4,
+         old=b"ERROR\r\n" * 4, why=FEW),
+    Case("it may stand in the place of a number", b"incr k noreply\r\ntouch k noreply\r\n", b""),
+    Case("to stats it is a word", b"stats noreply\r\nstats reset noreply\r\n", b"ERROR\r\nRESET\r\n"),
+    Case("to mn it is nothing", b"mn noreply\r\n", b"MN\r\n"),
+    Case("to mg it is a flag", b"mg k noreply\r\n", b"CLIENT_ERROR invalid flag\r\n"),
     Case("capitals are another word", b"set k 0 0 1 NOREPLY\r\na\r\n", b"STORED\r\n"),
     Case(
         "to get it is a key", stored("noreply", "a") + b"get noreply\r\n", HELD + b"VALUE noreply 0 1\r\na\r\nEND\r\n"

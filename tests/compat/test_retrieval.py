@@ -43,6 +43,14 @@ AB = stored("a", "1") + stored("b", "22", flags=5)
     Case("gets without a key", b"gets\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("gat without anything", b"gat\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("gat without a key", b"gat 1\r\n", BAD_LINE, old=b"END\r\n", why="1.6.18 looked for no key at all"),
+    Case("gats without a key", b"gats 0\r\n", BAD_LINE, old=b"END\r\n", why="1.6.18 looked for no key at all"),
+    Case("get with only spaces", b"get \r\ngets  \r\n", BAD_LINE * 2, old=b"ERROR\r\n" * 2, why=FEW),
+    Case("a carriage return is part of a key", b"get k\r\r\n", b"END\r\n"),
+    Case(
+        "gat of a hit, a miss and a hit",
+        AB + b"gat 10 a nosuch b\r\n",
+        b"STORED\r\nSTORED\r\nVALUE a 0 1\r\n1\r\nVALUE b 5 2\r\n22\r\nEND\r\n",
+    ),
     Case("gat with an expiry that is no number", b"gat x k\r\n", BAD_EXPTIME),
     Case("gats with an expiry that is no number", b"gats x k\r\n", BAD_EXPTIME),
     Case(
@@ -70,6 +78,15 @@ def test_retrieving(client, case):
         old=b"STORED\r\nCLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
         why="1.6.18 refused what was once a delay, now it is ignored",
     ),
+    Case(
+        "delete with two words more",
+        stored("k", "a") + b"delete k 0 x\r\n",
+        b"STORED\r\nDELETED\r\n",
+        old=b"STORED\r\nCLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
+        why="1.6.18 refused what was once a delay, now it is ignored",
+    ),
+    # 1.6.45 would delete; memccapable wants it refused.
+    Case("delete with four words more", b"delete a b c d e\r\n", BAD_LINE, old=b"ERROR\r\n", why="it was unknown then"),
     Case("delete without a key", b"delete\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case(
         "delete leaves the neighbour",
@@ -111,6 +128,19 @@ def test_deleting(client, case):
         old=b"NOT_FOUND\r\n",
         why="1.6.18 cut it to 32 bits, now it is checked",
     ),
+    Case(
+        "touch with the most and the least expiry",
+        b"touch k 2147483647\r\ntouch k -2147483648\r\n",
+        b"NOT_FOUND\r\n" * 2,
+    ),
+    Case(
+        "touch with an expiry just beyond 32 bits",
+        b"touch k 2147483648\r\ntouch k -2147483649\r\n",
+        BAD_EXPTIME * 2,
+        old=b"NOT_FOUND\r\n" * 2,
+        why="1.6.18 cut it to 32 bits, now it is checked",
+    ),
+    Case("touch with more words", b"touch k 0 x y\r\n", b"NOT_FOUND\r\n", old=b"ERROR\r\n", why="1.6.18 took no more"),
     Case("touch without a key", b"touch\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
     Case("touch without an expiry", b"touch k\r\n", BAD_LINE, old=b"ERROR\r\n", why=FEW),
 )
