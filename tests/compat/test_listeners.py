@@ -1,9 +1,11 @@
 """Where the daemon listens: addresses, ports, unix sockets; and how many clients it takes."""
 
+import contextlib
 import os
 import select
 import socket
 import stat
+import subprocess
 
 import pytest
 
@@ -141,6 +143,28 @@ def test_more_clients_than_c_are_told_and_hung_up_on(launch):
     eventually("there is room again", let_in)
     for client in taken:
         client.close()
+
+
+def test_c_holds_for_all_addresses_together(launch):
+    one, other = free_port(), free_port()
+    server = launch("-c", "100", listen=("-l", f"127.0.0.1:{one},127.0.0.1:{other}"))
+    with contextlib.ExitStack() as stack, server.client() as first:
+        for number in range(110):
+            made = socket.create_connection(("127.0.0.1", (one, other)[number % 2]), 5)
+            stack.callback(made.close)
+            made.sendall(b"get k\r\n")
+            if (said := made.recv(100)) != b"END\r\n":
+                break
+        assert said == TOO_MANY and 50 < number <= 100
+        assert int(first.stats()["rejected_connections"]) == 1
+
+
+def test_b_is_the_length_of_the_queue(launch):
+    server = launch("-b", "77")
+    shown = subprocess.run(["ss", "-ltnH", f"sport = :{server.port}"], capture_output=True, text=True, check=True)
+    assert shown.stdout.split()[2] == "77"
+    with server.client() as client:
+        assert client.stats(b"settings")["tcp_backlog"] == "77"
 
 
 def test_without_maxconns_fast_surplus_clients_wait_until_there_is_room(launch):

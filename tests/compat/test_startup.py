@@ -144,6 +144,15 @@ def test_a_unix_socket_in_a_missing_folder_ends_the_start(binary):
     assert [line for line in lines if line.startswith("failed to listen on UNIX socket: /nonexistent/socket: ")], lines
 
 
+def test_a_path_too_long_for_a_unix_socket_ends_the_start(binary, tmp_path):
+    if "paircached" not in binary.name:
+        pytest.skip("memcached makes a socket of the path's beginning")
+    path = tmp_path / ("x" * 110)
+    done = daemon.run(binary, *as_root(), "-s", path)
+    assert done.returncode == OS_ERROR
+    assert done.stderr.endswith(f"failed to listen on UNIX socket: {path}: File name too long\n")
+
+
 def test_a_unix_socket_does_not_replace_a_file(binary, tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")

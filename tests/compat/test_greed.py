@@ -1,0 +1,109 @@
+"""Clients that take more than their share: what they cost is theirs alone to pay."""
+
+import re
+import select
+import threading
+from pathlib import Path
+
+import pytest
+
+from .wire import A_MOMENT, eventually, stored
+
+MEGABYTE = 1 << 20
+MOST_SENT = 64 * MEGABYTE
+
+
+def memory(server):
+    """Bytes that the daemon really holds."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+
+def stuff(client, request):
+    """Sends requests until the server takes no more, and returns how many bytes that were."""
+    client.socket.setblocking(False)
+    many, sent = request * 1000, 0
+
+    def refuses():
+        nonlocal sent
+        try:
+            while True:
+                sent += client.socket.send(many)
+                assert sent < MOST_SENT, "the server goes on reading"
+        except BlockingIOError:
+            # Perhaps it is only slow: then there is room again after a while.
+            return not select.select([], [client.socket], [], A_MOMENT)[1]
+
+    eventually("the server stops to read", refuses)
+    return sent
+
+
+@pytest.mark.parametrize("size", [100, 15_000, 20_000, MEGABYTE - 100])
+def test_a_client_that_never_reads_costs_bounded_memory(launch, size):
+    server = launch("-t", "1", "-m", "64")
+    with server.client() as honest:
+        honest.ask(stored("k", "v" * size), b"STORED\r\n")
+        before = memory(server)
+        silent = [server.client() for _ in range(8)]
+        for client in silent:
+            stuff(client, b"get k\r\n")
+            honest.ask(b"mg k s\r\n", f"HD s{size}\r\n".encode())
+        # Not more than a few replies each, however many were asked for.
+        assert memory(server) - before < 8 * 2 * MEGABYTE
+        for client in silent:
+            client.close()
+        eventually("they are gone", lambda: honest.stats()["curr_connections"] == "1")
+        honest.ask(b"mg k s\r\n", f"HD s{size}\r\n".encode())
+
+
+def test_a_client_that_sends_half_a_value_costs_what_it_sent(launch):
+    server = launch("-t", "1", "-m", "1024", "-I", "512m")
+    with server.client() as honest:
+        honest.ask(b"mn\r\n", b"MN\r\n")
+        before = memory(server)
+        many = [server.client() for _ in range(20)]
+        for number, client in enumerate(many):
+            client.send(f"set k{number} 0 0 {256 * MEGABYTE}\r\n".encode() + b"v" * 1000)
+        for client in many:
+            eventually("it is read", client.digested)
+        honest.ask(b"mn\r\n", b"MN\r\n")
+        assert memory(server) - before < 20 * MEGABYTE
+        for client in many:
+            client.close()
+
+
+def test_a_client_that_never_pauses_leaves_others_their_turn(launch):
+    server = launch("-t", "1")
+    stop = threading.Event()
+
+    def greedy():
+        with server.client() as client:
+            while not stop.is_set():
+                client.send(b"get k\r\n" * 1000)
+                client.read(len(b"END\r\n") * 1000)
+
+    threads = [threading.Thread(target=greedy) for _ in range(2)]
+    with server.client() as honest:
+        for thread in threads:
+            thread.start()
+        try:
+            eventually("they are greedy", lambda: int(honest.stats()["conn_yields"]) > 100)
+            for _ in range(100):
+                honest.ask(b"mn\r\n", b"MN\r\n")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_larger_r_makes_a_client_yield_less(launch):
+    def yields(*options):
+        server = launch("-t", "1", *options)
+        with server.client() as client:
+            client.send(b"mn\r\n" * 1000)
+            assert client.read(4000) == b"MN\r\n" * 1000
+            return int(client.stats()["conn_yields"])
+
+    # The bytes may arrive in several pieces, each a turn of its own.
+    assert 0 < yields() <= 1000 // 20
+    assert yields("-R", "2000") == 0
