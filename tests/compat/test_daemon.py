@@ -16,7 +16,7 @@ from .wire import PATIENCE, Client, eventually, stored
 class Detached:
     """A daemon started with -d, known by its pid file and its port file."""
 
-    path = None
+    path = tls = None
 
     def __init__(self, binary, folder, *args):
         self.pid_file, self.port_file = folder / "pid", folder / "port"
