@@ -6,6 +6,7 @@ mod health;
 mod server;
 mod status;
 mod tls;
+mod top;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -54,6 +55,10 @@ enum Action {
         #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
         timeout: Duration,
     },
+    /// Show rates, hit ratio, lag and the busiest classes of the nodes side by side, live
+    Top(top::Top),
+    /// Exit 0 when clients may be sent to every node, even if it lost its peer
+    Ready,
     /// Print what lets a shell complete the command line of pairctl, or of the daemon
     Completions {
         /// For which shell
@@ -80,6 +85,8 @@ pub(crate) fn main() -> ExitCode {
         Action::Status => status::status(&servers),
         Action::Stats { arguments: words } => stats(&servers, words),
         Action::Health { timeout } => health::health(&servers, *timeout),
+        Action::Top(words) => top::top(&servers, words),
+        Action::Ready => health::ready(&servers),
         Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
         Action::Bench(load) => bench::bench(&servers, load),
     };

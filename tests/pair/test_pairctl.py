@@ -1,0 +1,101 @@
+"""pairctl's view of running pairs."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+
+import pytest
+
+from conftest import Node, eventually, free_port
+
+
+@pytest.fixture
+def pairctl(programs):
+    def run(nodes, *words):
+        servers = [word for node in nodes for word in ("-s", f"127.0.0.1:{node.port}")]
+        done = subprocess.run([programs / "pairctl", *servers, *words], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_a_node_that_lost_its_peer_is_ready_and_not_healthy(pair, pairctl):
+    node, peer = pair
+    assert pairctl(pair, "ready")[0] == 0
+    assert pairctl(pair, "health")[0] == 0
+    peer.kill()
+    eventually("the loss is seen", lambda: node.replication("state") == "connecting")
+    assert pairctl([node], "ready")[0] == 0
+    assert pairctl([node], "health")[0] == 1
+    code, said = pairctl([peer], "ready")
+    assert code == 1 and "cannot connect" in said
+
+
+def test_a_node_that_waits_for_its_first_filling_is_not_ready_at_once(tmp_path, pairctl):
+    node = Node(tmp_path / "a", free_port(), free_port())
+    node.start()
+    try:
+        code, said = pairctl([node], "ready")
+        assert code == 1 and "waits for its peer" in said
+        eventually("it does without", lambda: pairctl([node], "ready")[0] == 0)
+    finally:
+        node.stop()
+
+
+def test_top_shows_what_happens_on_both_nodes(pair, pairctl):
+    node, peer = pair
+
+    def rows(said):
+        return {line[:22].strip(): line[22:].split() for line in said.splitlines() if line[:22].strip()}
+
+    node.set(b"key", b"value")
+    for _ in range(50):
+        node.get(b"key")
+    first = rows(pairctl(pair, "top", "--count", "1")[1])
+    assert first["replication"] == ["in-sync", "in-sync"]
+    assert first["get/s"] == ["-", "-"], "there is no rate of a single look"
+    stop = subprocess.Popen(
+        ["python3", "-c", f"""
+import socket
+client = socket.create_connection(("127.0.0.1", {node.port}))
+while True:
+    client.sendall(b"get key\\r\\n")
+    client.recv(100)
+"""])  # fmt: skip
+    try:
+        eventually("the load has begun", lambda: int(node.stats()["cmd_get"]) > 200)
+        said = pairctl(pair, "top", "--count", "2", "--interval", "0.5")[1]
+    finally:
+        stop.kill()
+        stop.wait()
+    second = rows(said[said.rindex("replication"):])
+    assert second["hit ratio"][:2] == ["100.0", "%"]
+    assert int("".join(re.findall(r"^get/s +([\d ]+?)  ", said, re.M)[-1].split())) > 100
+    assert re.search(r"busiest classes, 1/s +\d+ B: ", said)
+
+
+def test_top_goes_on_on_a_terminal_until_it_is_interrupted(pair, programs):
+    master, slave = pty.openpty()
+    node, _ = pair
+    process = subprocess.Popen(
+        [programs / "pairctl", "-s", f"127.0.0.1:{node.port}", "top", "--interval", "0.1"],
+        stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(slave)
+    said = b""
+
+    def seen():
+        nonlocal said
+        said += os.read(master, 65536)
+        return said.count(b"\x1b[2J") >= 3
+
+    try:
+        eventually("the screen is drawn anew", seen)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) != 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
