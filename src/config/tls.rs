@@ -114,6 +114,12 @@ pub(super) fn check(settings: &mut Settings) -> Option<(Source, Complaint)> {
         let found = listener.map(|_| listener_without_tls(&listen.value));
         return found.map(|complaint| (listen.source.clone(), complaint));
     }
+    if settings.udp_port.value != Port::Off {
+        let source = settings.udp_port.source.clone();
+        let text = "-U: what goes over UDP is not encrypted, there is TLS for TCP only";
+        settings.warnings.push(format!("{source}: {text}"));
+    }
+    let tls = &settings.tls;
     if settings.tcp_port.value == Port::Off {
         let what = "ERROR: You cannot enable SSL without a TCP port.";
         let complaint = Complaint::new(USAGE, what, "leave -Z out, or write a port with -p");

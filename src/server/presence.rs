@@ -35,3 +35,13 @@ pub(super) fn tell(seat: &Seat, client: RawFd, end: Option<End>, cache: &Cache, 
     };
     cache.watch.tell(Some(worker), &event);
 }
+
+/// Tells that a client's TLS handshake failed.
+pub(super) fn tell_unshaken(seat: &Seat, client: RawFd, why: &str, cache: &Cache, worker: usize) {
+    // Not above debug: whoever finds the port could fill the log.
+    let peer = seat.peer().and_then(|peer| peer.address);
+    log::debug!("event=tls_handshake_failed peer={peer:?} error={why:?}");
+    if cache.watch.wants(Streams::CONNECTIONS) {
+        cache.watch.tell(Some(worker), &Event::Unshaken { client, why });
+    }
+}

@@ -39,14 +39,13 @@ pub(super) struct TlsStream {
     sealed: usize,
 }
 
-/// Does the handshake of a new client, within bounds of time and memory. A failure is counted and
-/// logged.
+/// Does the handshake of a new client, within bounds of time and memory. A failure is counted; the
+/// error is the reason.
 pub(super) async fn accept(
     tcp: TcpStream,
     tls: &Arc<Tls>,
     mode: Option<TlsMode>,
-) -> Option<Box<TlsStream>> {
-    let peer = tcp.peer_addr().ok();
+) -> Result<Box<TlsStream>, String> {
     let done = match tls.config(mode).map(ServerConnection::new) {
         Some(Ok(session)) => {
             let stream = TlsStream { tcp, session, tls: Arc::clone(tls), sealed: 0 };
@@ -60,12 +59,7 @@ pub(super) async fn accept(
         Some(Err(error)) => Err(error.to_string()),
         None => Err("there is no ssl_ca_cert to verify clients with".to_owned()),
     };
-    done.inspect_err(|error| {
-        tls.handshake_failed();
-        // Whoever finds the port could fill the log.
-        log::debug!("event=tls_handshake_failed peer={peer:?} error={error:?}");
-    })
-    .ok()
+    done.inspect_err(|_| tls.handshake_failed())
 }
 
 impl TlsStream {

@@ -3,12 +3,13 @@
 use super::connection::{Connection, End};
 use super::socket::{Accepted, Socket};
 use super::terms::Terms;
-use super::tls;
 use super::udp::Datagrams;
+use super::{presence, tls};
 use crate::command::Cache;
 use crate::store::Written;
 use crate::tls::TlsMode;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -148,13 +149,15 @@ fn welcome(
         (Ok((seat, Socket::Tcp(stream))), Some(tls)) => {
             let tls = Arc::clone(tls);
             tokio::spawn(async move {
+                let client = stream.as_raw_fd();
                 match tls::accept(stream, &tls, terms.tls).await {
-                    Some(stream) => {
+                    Ok(stream) => {
                         let socket = Socket::Tls(stream);
                         let connection = Connection::new(seat, socket, cache, number, terms);
                         serve(connection.serve(), requests).await;
                     }
-                    None => {
+                    Err(why) => {
+                        presence::tell_unshaken(&seat, client, &why, &cache, number);
                         cache.connections.current.fetch_sub(1, Ordering::Relaxed);
                     }
                 }

@@ -80,6 +80,13 @@ pub enum Event<'a> {
         /// Its descriptor.
         client: i32,
     },
+    /// A client's TLS handshake failed.
+    Unshaken {
+        /// Its descriptor.
+        client: i32,
+        /// Why.
+        why: &'a str,
+    },
 }
 
 /// What a look-up found.
@@ -146,7 +153,9 @@ impl Event<'_> {
             Event::Stored { .. } => Streams::MUTATIONS,
             Event::Evicted { .. } => Streams::EVICTIONS,
             Event::Deleted { .. } => Streams::DELETIONS,
-            Event::Opened { .. } | Event::Closed { .. } => Streams::CONNECTIONS,
+            Event::Opened { .. } | Event::Closed { .. } | Event::Unshaken { .. } => {
+                Streams::CONNECTIONS
+            }
         }
     }
 
@@ -194,6 +203,9 @@ impl Event<'_> {
                     Reason::Shutdown => "shutdown",
                 };
                 writeln!(line, "reason={reason} cfd={client}")
+            }
+            Event::Unshaken { client, why } => {
+                writeln!(line, "type=conntlserr fd={client} msg={why}")
             }
         };
     }

@@ -1,6 +1,7 @@
 """TLS: what goes through it, who is let in, and what becomes of those who do not speak it."""
 
 import contextlib
+import re
 import selectors
 import shutil
 import socket
@@ -209,6 +210,20 @@ def test_whoever_speaks_no_tls_is_hung_up_on_and_counted(server, said):
         assert plain.rest() == b""
         ours_only(server, "memcached counts those only whose first words come at once")
         eventually("it is counted", lambda: client.stats()["ssl_handshake_errors"] == "1")
+
+
+def test_whoever_watches_connections_is_told_of_failed_handshakes(server):
+    with server.client() as watcher:
+        watcher.send(b"watch connevents\r\n")
+        assert watcher.line() == b"OK\r\n"
+        ours_only(server, "1.6.18 tells of those only that broke off")
+        with Door(server).client() as plain:
+            plain.send(b"get key\r\n")
+            assert plain.rest() == b""
+        seen = b""
+        while b"type=conntlserr" not in seen:
+            seen = watcher.read_until(b"\n")
+        assert re.fullmatch(rb"ts=[\d.]+ gid=\d+ type=conntlserr fd=\d+ msg=.+\n", seen)
 
 
 def test_a_greeting_of_tls_is_no_request_where_there_is_none(launch):

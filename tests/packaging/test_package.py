@@ -96,7 +96,7 @@ def test_its_licence_tag_covers_the_crates_inside(package):
         return frozenset(alternatives)
 
     tag = {parts(part) for part in package.tag("LICENSE").split(" AND ")}
-    assert tag == {parts(line) for line in linked_crates("{l}")}
+    assert tag == {parts(part) for line in linked_crates("{l}") for part in line.split(" AND ")}
 
 
 def test_it_brings_the_licence_text_of_every_crate_inside(root):
