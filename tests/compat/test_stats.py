@@ -182,6 +182,22 @@ def test_stats_reset_clears_the_counters_and_no_more(launch):
         assert client.stats()["get_hits"] == "1"
 
 
+def test_stats_reset_clears_what_was_counted_of_connections(launch):
+    server = launch("-c", "60")
+    others = [server.connect(5) for _ in range(80)]
+    for other in others:
+        other.close()
+    with server.client() as client:
+        before = client.stats()
+        assert int(before["total_connections"]) > 5 and int(before["rejected_connections"]) > 0
+        assert int(before["bytes_read"]) > 0
+        client.ask(b"stats reset\r\n", b"RESET\r\n")
+        after = client.stats()
+        for name in ("total_connections", "rejected_connections", "listen_disabled_num", "time_in_listen_disabled_us"):
+            assert after[name] == "0", name
+        assert after["max_connections"] == before["max_connections"]
+
+
 def test_an_unknown_kind_of_stats_is_an_error(client):
     client.ask(b"stats nosuch\r\nstats no such thing\r\n", b"ERROR\r\nERROR\r\n")
 
