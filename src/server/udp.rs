@@ -6,17 +6,19 @@
 use super::connection::End;
 use super::trace::{self, SHOW_FROM};
 use crate::command::roster::{Place, Seat, State, Who};
-use crate::command::{Cache, Login, Outcome, WorkerCounters, execute, execute_frame, refuse};
+use crate::command::{
+    Cache, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse,
+};
 use crate::protocol::text::{self, Get, Keys, Parsed, Request};
 use crate::protocol::udp::{self, DATAGRAM_MAX, Reply};
 use crate::protocol::{Output, Protocol, binary};
-use crate::store::Now;
+use crate::store::{Now, Written};
 use crate::watch::Transport;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
 /// More than any datagram holds.
@@ -31,8 +33,9 @@ const NOT_UNDERSTOOD: &[u8] = b"ERROR\r\n";
 
 /// What is to be done after a request.
 enum Next<'a> {
-    /// Sends the reply, then goes on behind so many bytes.
-    Reply(usize),
+    /// Sends the reply, or this error if the peer lacks what it speaks of, then goes on behind so many
+    /// bytes.
+    Reply(usize, Unconfirmed),
     /// Reads these keys, which end after so many bytes.
     Read(Get, Keys<'a>, usize),
     /// Sends the reply and leaves the rest of the datagram.
@@ -97,24 +100,27 @@ impl Datagrams {
                 tokio::task::yield_now().await;
             }
             left -= 1;
+            let fd = self.socket.as_raw_fd();
+            self.counters().client.store(fd, Ordering::Relaxed);
             let show = self.cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
             if show {
-                trace::request(self.socket.as_raw_fd(), rest);
+                trace::request(fd, rest);
             }
             let now = self.cache.clock.now();
             self.seat.note(State::Reading, now);
             let next = if is_binary { self.frame(rest, now) } else { self.text(rest, now) };
-            let length = match next {
-                Next::Reply(length) => length,
+            let (length, error) = match next {
+                Next::Reply(length, error) => (length, error),
                 Next::Read(get, keys, length) => {
                     self.read(get, keys, now, id, client).await;
-                    length
+                    (length, Unconfirmed::Line)
                 }
-                Next::Leave => rest.len(),
+                Next::Leave => (rest.len(), Unconfirmed::Nothing),
                 Next::End(end) => return Some(end),
             };
+            self.confirm(error).await;
             if show {
-                trace::reply(self.socket.as_raw_fd(), self.output.copied_since((0, 0)));
+                trace::reply(fd, self.output.copied_since((0, 0)));
             }
             self.send(id, client).await;
             rest = rest.get(length..).unwrap_or_default();
@@ -131,7 +137,8 @@ impl Datagrams {
         };
         let worker = &cache.workers[self.worker];
         let outcome = execute_frame(cache, worker, now, &mut Login::new(cache), &frame, output);
-        after(&outcome, length.saturating_add(skip), output)
+        let error = Unconfirmed::of_frame(&frame);
+        after(&outcome, length.saturating_add(skip), error, output)
     }
 
     fn text<'a>(&mut self, rest: &'a [u8], now: Now) -> Next<'a> {
@@ -142,7 +149,7 @@ impl Datagrams {
             Parsed::Incomplete(_) | Parsed::Hangup => Next::Leave,
             Parsed::Refused { reply, noreply, length, skip } => {
                 let outcome = refuse(reply, noreply, output);
-                after(&outcome, length.saturating_add(skip), output)
+                after(&outcome, length.saturating_add(skip), Unconfirmed::Nothing, output)
             }
             Parsed::Request { request: Request::Get(get, keys), length, .. } => {
                 Next::Read(get, keys, length)
@@ -156,7 +163,8 @@ impl Datagrams {
             Parsed::Request { request, noreply, length, skip } => {
                 let worker = &cache.workers[self.worker];
                 let outcome = execute(cache, worker, now, request, noreply, output);
-                after(&outcome, length.saturating_add(skip), output)
+                let error = if noreply { Unconfirmed::Nothing } else { Unconfirmed::Line };
+                after(&outcome, length.saturating_add(skip), error, output)
             }
         }
     }
@@ -181,7 +189,20 @@ impl Datagrams {
                 let (copied, shared) = output.mark();
                 output.rewind((copied.saturating_sub(END.len()), shared));
             }
+            self.confirm(Unconfirmed::Line).await;
             self.send(id, client).await;
+            self.counters().client.store(self.socket.as_raw_fd(), Ordering::Relaxed);
+        }
+    }
+
+    /// Where writes wait for the peer, waits until it has what the request wrote. If it does not get
+    /// it, the reply may have to become an error. Nothing may be awaited between the request and this.
+    async fn confirm(&mut self, error: Unconfirmed) {
+        let Some(durability) = &self.cache.durability else { return };
+        let Some(confirmed) = durability.hold(Written::take(), Instant::now()) else { return };
+        if !confirmed.await.unwrap_or(false) && self.cache.is_strict() {
+            self.output.clear();
+            error.write(&mut self.output);
         }
     }
 
@@ -201,9 +222,14 @@ impl Datagrams {
 }
 
 /// What comes after a request that took `length` bytes.
-fn after(outcome: &Outcome<'_>, length: usize, output: &mut Output) -> Next<'static> {
+fn after(
+    outcome: &Outcome<'_>,
+    length: usize,
+    error: Unconfirmed,
+    output: &mut Output,
+) -> Next<'static> {
     match outcome {
-        Outcome::Continue => Next::Reply(length),
+        Outcome::Continue => Next::Reply(length, error),
         Outcome::Close => Next::Leave,
         Outcome::Shutdown { graceful } => Next::End(End::Shutdown { graceful: *graceful }),
         // What takes more than one turn is not for UDP: as a message it would have to be kept whole.

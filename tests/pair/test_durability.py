@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import eventually
+from conftest import eventually, free_port
 
 REFUSED = b"SERVER_ERROR not written: the peer is away\r\n"
 NOT_CONFIRMED = b"SERVER_ERROR not replicated: the peer did not confirm in time\r\n"
@@ -18,10 +18,10 @@ NOT_CONFIRMED = b"SERVER_ERROR not replicated: the peer did not confirm in time\
 def durable(nodes, tmp_path):
     """A pair in sync with a durability and a time for it."""
 
-    def make(mode, seconds=1.0):
+    def make(mode, seconds=1.0, *options):
         file = tmp_path / "durability.toml"
         file.write_text(f'[replication]\ndurability = "{mode}"\ndurability_timeout = {seconds}\n')
-        made = nodes([f"--config={file}"], [f"--config={file}"])
+        made = nodes([f"--config={file}", *options], [f"--config={file}"])
         for node in made:
             eventually("both are in sync", node.in_sync)
         return made
@@ -188,6 +188,26 @@ def test_strict_answers_every_writing_frame_with_an_error_if_the_peer_does_not_c
         assert (answer[0], answer[1]) == (0x81, request_[1])
         assert struct.unpack(">H", answer[6:8])[0] == 0x86
         assert answer[12:16] == request_[12:16]
+
+
+def test_strict_holds_over_udp_too(durable):
+    port = free_port()
+    a, b = durable("strict", 0.5, "-U", str(port))
+    a.set(b"x", b"1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", port))
+        client.settimeout(10)
+
+        def ask(body):
+            client.send(b"\0\1\0\0\0\1\0\0" + body)
+            return client.recv(1 << 16)[8:]
+
+        assert ask(b"set x 0 0 1\r\n2\r\n") == b"STORED\r\n"
+        assert b.get(b"x") == b"2"
+        b.send(signal.SIGSTOP)
+        assert ask(b"gat 100 x\r\n") == NOT_CONFIRMED
+        assert ask(b"incr x 1\r\n") == REFUSED
+        assert ask(b"get x\r\n") == b"VALUE x 0 1\r\n2\r\nEND\r\n"
 
 
 def test_in_a_pipeline_only_the_writes_become_errors_and_noreply_stays_silent(durable):
