@@ -1,6 +1,6 @@
 //! One question, one answer, each bounded in time and size.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use super::tls;
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// No statistics are longer.
 const LONGEST_ANSWER: usize = 4 << 20;
+/// No line of a dump is longer: a key may take three bytes for each of its own.
+const LONGEST_LINE: u64 = 16 << 10;
 
 /// Sends `command` and returns the lines of the answer without its last one, `END`. An error says
 /// what was tried, on what, and what to do.
@@ -46,7 +48,9 @@ pub(crate) fn ask(
     }
 }
 
-trait Stream: Read + Write {
+/// A connection of either kind.
+pub(crate) trait Stream: Read + Write {
+    /// How long a read or write may take.
     fn limit(&self, timeout: Duration) -> io::Result<()>;
 }
 
@@ -67,6 +71,75 @@ impl Stream for UnixStream {
 impl Stream for StreamOwned<ClientConnection, TcpStream> {
     fn limit(&self, timeout: Duration) -> io::Result<()> {
         self.sock.limit(timeout)
+    }
+}
+
+/// A connection for more than one question. Its errors say what was tried, on what, and what to do.
+pub(crate) struct Conversation<'a> {
+    server: &'a Server,
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+impl<'a> Conversation<'a> {
+    /// Connects; no read or write may take longer than `patience` from then on.
+    pub(crate) fn open(server: &'a Server, patience: Duration) -> Result<Conversation<'a>, String> {
+        let connected = connect(server, Instant::now() + ANSWER_TIMEOUT).and_then(|stream| {
+            stream.limit(patience)?;
+            Ok(BufReader::with_capacity(64 << 10, stream))
+        });
+        let stream = connected.map_err(|error| {
+            format!("cannot connect to {server}: {}; {}", explain(&error), advice(&error))
+        })?;
+        Ok(Conversation { server, stream })
+    }
+
+    /// Sends all of it.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(bytes).and_then(|()| stream.flush());
+        sent.map_err(|error| self.lost(&error))
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> Result<Vec<u8>, String> {
+        let mut line = Vec::new();
+        let read = self.stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        read.map_err(|error| self.lost(&error))?;
+        if line.pop() != Some(b'\n') {
+            return Err(self.lost(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        line.pop_if(|byte| *byte == b'\r');
+        Ok(line)
+    }
+
+    /// What has come of the next line so far, which stays to be read.
+    pub(crate) fn peek(&mut self) -> Result<Vec<u8>, String> {
+        match self.stream.fill_buf() {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// The next `length` bytes and the line end behind them, which does not come with them.
+    pub(crate) fn block(&mut self, length: u64) -> Result<Vec<u8>, String> {
+        let mut block = Vec::new();
+        let read = self.stream.by_ref().take(length + 2).read_to_end(&mut block);
+        read.map_err(|error| self.lost(&error))?;
+        if block.len() as u64 != length + 2 || !block.ends_with(b"\r\n") {
+            return Err(format!("{} sent a value that is not as long as it said", self.server));
+        }
+        block.truncate(block.len() - 2);
+        Ok(block)
+    }
+
+    /// What is said of an answer that fits no question.
+    pub(crate) fn surprised(&self, answer: &[u8]) -> String {
+        let answer: String = String::from_utf8_lossy(answer).chars().take(200).collect();
+        format!("{} answers {answer:?}, which was not expected", self.server)
+    }
+
+    fn lost(&self, error: &io::Error) -> String {
+        format!("lost {}: {}; {}", self.server, explain(error), advice(error))
     }
 }
 

@@ -1,10 +1,14 @@
-//! Asks nodes how they are, over the port that clients use.
+//! Asks nodes how they are and what they hold, over the port that clients use.
 
 mod bench;
 mod client;
+mod dump;
 mod health;
+mod load;
+mod record;
 mod server;
 mod status;
+mod tables;
 mod tls;
 mod top;
 
@@ -27,7 +31,7 @@ const USAGE: u8 = 2;
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 fine, 1 not healthy or errors under load, 2 wrong command line, 3 a node did not answer."
+    after_help = "Exit status: 0 fine, 1 not healthy, or errors under load or of items, 2 wrong command line, 3 a node did not answer."
 )]
 struct Arguments {
     /// Node to ask: HOST, HOST:PORT, [IPV6]:PORT or the path of a Unix socket; may be repeated
@@ -43,12 +47,39 @@ struct Arguments {
 enum Action {
     /// Show replication and contents, the nodes side by side
     Status,
-    /// Print a node's statistics
+    /// Print a node's statistics: all as memcached-tool does, others as the node answers
     Stats {
-        /// Which, such as items, slabs, settings or replication
+        /// Which, such as items, slabs or replication; or a node as HOST:PORT, in place of -s
         #[arg(value_name = "ARG", value_parser = statistics)]
         arguments: Vec<String>,
     },
+    /// Show the slab classes of a node, or any memcached, as memcached-tool does
+    Display(Node),
+    /// Show its settings
+    Settings(Node),
+    /// Show how many items of which sizes it holds, if it counts them
+    Sizes(Node),
+    /// List what it holds, a line for each key
+    Keys {
+        #[command(flatten)]
+        node: Node,
+        /// Stop after so many keys
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+        /// Print what is encoded as %XX as it is
+        #[arg(short, long)]
+        unescape: bool,
+    },
+    /// Print what it holds as the commands that store it again
+    Dump {
+        #[command(flatten)]
+        node: Node,
+        /// Stop after so many keys
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
+    /// Store what a dump holds; it may be memcached-tool's
+    Load(load::Load),
     /// Exit 0 when every node is in sync and filled, or has replication disabled
     Health {
         /// Wait so long for it to become so
@@ -71,29 +102,73 @@ enum Action {
     Bench(bench::Load),
 }
 
+/// A node that stands behind the command, as memcached-tool has it.
+#[derive(clap::Args)]
+struct Node {
+    /// Node, in place of -s
+    #[arg(value_name = "HOST[:PORT]")]
+    node: Option<Server>,
+}
+
+impl Action {
+    /// Takes the node that stands behind the command, if one does.
+    fn take_node(&mut self) -> Result<Option<Server>, String> {
+        Ok(match self {
+            Action::Display(node) | Action::Settings(node) | Action::Sizes(node) => {
+                node.node.take()
+            }
+            Action::Keys { node, .. } | Action::Dump { node, .. } => node.node.take(),
+            Action::Load(load) => load.node.take(),
+            // No statistics are called anything like an address.
+            Action::Stats { arguments } => match &arguments[..] {
+                [node] if node.contains([':', '/']) => {
+                    let node = node.parse().map_err(|what| format!("{node}: {what}"))?;
+                    arguments.clear();
+                    Some(node)
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let servers = match arguments.tls.secure(arguments.servers) {
-        Ok(servers) => servers,
-        Err(what) => {
-            let _ = writeln!(io::stderr(), "pairctl: {what}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let (output, errors, code) = match &arguments.command {
-        Action::Status => status::status(&servers),
-        Action::Stats { arguments: words } => stats(&servers, words),
-        Action::Health { timeout } => health::health(&servers, *timeout),
-        Action::Top(words) => top::top(&servers, words),
-        Action::Ready => health::ready(&servers),
-        Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
-        Action::Bench(load) => bench::bench(&servers, load),
+    let Arguments { servers, tls, mut command } = Arguments::parse();
+    let servers = command.take_node().and_then(|node| {
+        let named = node.map_or(servers, |node| vec![node]);
+        tls.secure(named)
+    });
+    let (output, errors, code) = match servers {
+        Ok(servers) => run(&command, &servers),
+        Err(what) => (String::new(), format!("pairctl: {what}\n"), USAGE),
     };
     // Nobody is left to tell when these cannot be written.
     let _ = io::stderr().write_all(errors.as_bytes());
     let _ = io::stdout().write_all(output.as_bytes());
     ExitCode::from(code)
+}
+
+fn run(command: &Action, servers: &[Server]) -> Outcome {
+    let limited = |limit: &Option<u64>| limit.unwrap_or(u64::MAX);
+    match command {
+        Action::Status => status::status(servers),
+        Action::Stats { arguments: words } => stats(servers, words),
+        Action::Display(_) => tables::display(servers),
+        Action::Settings(_) => tables::table(servers, &tables::SETTINGS),
+        Action::Sizes(_) => tables::table(servers, &tables::SIZES),
+        Action::Keys { limit, unescape, .. } => {
+            one(servers, |server| dump::keys(server, limited(limit), *unescape))
+        }
+        Action::Dump { limit, .. } => one(servers, |server| dump::dump(server, limited(limit))),
+        Action::Load(load) => one(servers, |server| load::load(server, load)),
+        Action::Health { timeout } => health::health(servers, *timeout),
+        Action::Top(words) => top::top(servers, words),
+        Action::Ready => health::ready(servers),
+        Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
+        Action::Bench(load) => bench::bench(servers, load),
+    }
 }
 
 /// Text for standard output, text for standard error, exit code.
@@ -109,7 +184,18 @@ fn completions(shell: clap_complete::Shell, program: &str) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
+/// What only one node can be asked for.
+fn one(servers: &[Server], run: impl FnOnce(&Server) -> Outcome) -> Outcome {
+    match servers {
+        [server] => run(server),
+        _ => (String::new(), String::from("pairctl: this takes one node\n"), USAGE),
+    }
+}
+
 fn stats(servers: &[Server], words: &[String]) -> Outcome {
+    if words.is_empty() {
+        return tables::table(servers, &tables::STATS);
+    }
     let (mut output, mut errors, mut code) = (String::new(), String::new(), 0);
     let mut command = String::from("stats");
     for word in words {
