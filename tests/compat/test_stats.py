@@ -184,13 +184,13 @@ def test_stats_reset_clears_the_counters_and_no_more(launch):
 
 def test_stats_reset_clears_what_was_counted_of_connections(launch):
     server = launch("-c", "60")
-    others = [server.connect(5) for _ in range(80)]
-    for other in others:
-        other.close()
     with server.client() as client:
+        others = [server.connect(5) for _ in range(80)]
+        eventually("some were rejected", lambda: client.stats()["rejected_connections"] != "0")
+        for other in others:
+            other.close()
         before = client.stats()
-        assert int(before["total_connections"]) > 5 and int(before["rejected_connections"]) > 0
-        assert int(before["bytes_read"]) > 0
+        assert int(before["total_connections"]) > 5
         client.ask(b"stats reset\r\n", b"RESET\r\n")
         after = client.stats()
         for name in ("total_connections", "rejected_connections", "listen_disabled_num", "time_in_listen_disabled_us"):
