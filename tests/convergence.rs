@@ -8,7 +8,7 @@ use paircached::memory_file::Profile;
 use paircached::memory_file::format;
 use paircached::replication::Memory;
 use paircached::replication::hello::Hello;
-use paircached::replication::session::Session;
+use paircached::replication::session::{Clients, Session};
 use paircached::store::{Change, Mark, Node, Now, SHARDS, Settings, Store, Version, Walk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl Simulated {
         let ours = self.hello(now);
         let memory = std::mem::take(&mut self.memory);
         let store = Arc::clone(&self.store);
-        self.session = Some(Session::start(store, None, memory, &ours, peer, now));
+        self.session = Some(Session::start(store, Clients::default(), memory, &ours, peer, now));
     }
 
     fn cut(&mut self) {

@@ -11,6 +11,7 @@ mod observe;
 mod operation;
 mod passwords;
 mod prefixes;
+mod remote;
 mod reply;
 pub mod roster;
 mod settings;
@@ -25,12 +26,13 @@ pub use counters::{ConnectionCounters, Counter, WorkerCounters, WorkerTotals};
 pub use dump::Dump;
 pub use login::Login;
 pub use passwords::{PasswordFormat, Passwords};
+pub use remote::execute_raw;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
 pub use unconfirmed::Unconfirmed;
 
 use crate::clock::Clock;
-use crate::replication::{Durability, Status};
+use crate::replication::{Durability, Errands, Status};
 use crate::store::{Item, Store};
 use crate::tls::Tls;
 use crate::watch::Log;
@@ -104,6 +106,12 @@ impl Cache {
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }
+    }
+
+    /// What connections want of the peer, if any may want something.
+    pub fn errands(&self) -> Option<&Errands> {
+        let errands = self.replication.as_ref()?.errands();
+        errands.any().then_some(errands)
     }
 
     /// Whether a write that the peer does not have is an error.

@@ -9,6 +9,8 @@ use crate::protocol::binary::Frame;
 pub(super) const REFUSED: &str = "SERVER_ERROR not written: the peer is away";
 /// What it is told when its write was done here and may not be at the peer.
 const NOT_CONFIRMED: &str = "SERVER_ERROR not replicated: the peer did not confirm in time";
+/// What it is told when the key's owner can't be asked or does not answer.
+const UNDECIDED: &str = "SERVER_ERROR undecided: the owner of the key does not answer";
 
 /// The answer to a request whose write the peer did not confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,18 @@ impl Unconfirmed {
 
     /// Appends the answer.
     pub fn write(self, out: &mut Output) {
+        self.write_text(NOT_CONFIRMED, out);
+    }
+
+    /// Appends the answer to a request that was the key's owner's to decide.
+    pub fn write_undecided(self, out: &mut Output) {
+        self.write_text(UNDECIDED, out);
+    }
+
+    fn write_text(self, text: &str, out: &mut Output) {
         match self {
             Unconfirmed::Nothing => {}
-            Unconfirmed::Line => line(out, NOT_CONFIRMED),
+            Unconfirmed::Line => line(out, text),
             Unconfirmed::Frame(opcode, opaque) => binary::write_unconfirmed(opcode, opaque, out),
         }
     }

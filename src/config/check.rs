@@ -202,6 +202,7 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         listen: settings.replication_listen.value,
         node: settings.node.value,
         cluster: settings.cluster.value,
+        atomic_ops: settings.atomic_ops.value,
         durability: settings.durability.value,
         durability_timeout: settings.durability_timeout.value,
         secret_file: settings.secret_file.value,

@@ -215,6 +215,8 @@ pub struct Replication {
     pub node: NodeName,
     /// Name that both nodes must share.
     pub cluster: String,
+    /// Who decides atomic operations.
+    pub atomic_ops: AtomicOps,
     /// When a write is acknowledged to its client.
     pub durability: Mode,
     /// How long a write waits for the peer.
@@ -238,6 +240,17 @@ pub struct Monitor {
     pub listen: Vec<(String, u16)>,
     /// Host and port of the other node's endpoint, if there is another node.
     pub peer: Option<(String, u16)>,
+}
+
+/// Who decides `add`, `cas`, `incr`, `decr`, `append` and `prepend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtomicOps {
+    /// The node that is asked.
+    Local,
+    /// The key's owner; without the link the node that is asked.
+    Owner,
+    /// The key's owner; without the link nobody.
+    OwnerOrError,
 }
 
 /// Where the other node is reached.

@@ -12,7 +12,7 @@ use super::cli::{self, Flag, Words};
 use super::suboption::{self, Lru};
 use super::tls::Tls;
 use super::value::{self, Checked, Complaint};
-use super::{Facility, Listen, LogTarget, NodeName, Port, Protocol};
+use super::{AtomicOps, Facility, Listen, LogTarget, NodeName, Port, Protocol};
 use crate::replication::Mode;
 
 /// Where a setting is from.
@@ -113,6 +113,7 @@ pub(super) struct Settings {
     pub(super) replication_listen: Set<Vec<String>>,
     pub(super) node: Set<NodeName>,
     pub(super) cluster: Set<String>,
+    pub(super) atomic_ops: Set<AtomicOps>,
     pub(super) durability: Set<Mode>,
     pub(super) durability_timeout: Set<Duration>,
     pub(super) secret_file: Set<Option<PathBuf>>,
@@ -183,6 +184,7 @@ impl Default for Settings {
             replication_listen: Set::new(Vec::new()),
             node: Set::new(NodeName::Auto),
             cluster: Set::new(String::from("default")),
+            atomic_ops: Set::new(AtomicOps::Local),
             durability: Set::new(Mode::Async),
             durability_timeout: Set::new(Duration::from_secs(1)),
             secret_file: Set::new(None),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::settings::{Set, Settings, Source};
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
-use super::value::{FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
+use super::value::{ATOMIC_OPS, FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
 use super::{Listen, Port};
 
 /// Every setting with its source, then what has no effect, then the warnings.
@@ -149,6 +149,8 @@ fn replication(settings: &Settings, lines: &mut Lines) {
     lines.add("replication.listen", addresses, &settings.replication_listen);
     lines.add("replication.node", name_of(&NODES, settings.node.value), &settings.node);
     lines.plain("replication.cluster", &settings.cluster);
+    let atomic = &settings.atomic_ops;
+    lines.add("replication.atomic_ops", name_of(&ATOMIC_OPS, atomic.value), atomic);
     let durability = &settings.durability;
     lines.add("replication.durability", durability.value.name(), durability);
     let timeout = &settings.durability_timeout;

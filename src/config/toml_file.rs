@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::address;
 use super::settings::{Settings, Source};
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
-use super::value::{self, FACILITIES, LEVELS, MODES, NODES, TARGETS};
+use super::value::{self, ATOMIC_OPS, FACILITIES, LEVELS, MODES, NODES, TARGETS};
 
 /// Sections and their keys, for looking up and for advice.
 const SECTIONS: [(&str, &[&str]); 5] = [
@@ -35,6 +35,7 @@ const SECTIONS: [(&str, &[&str]); 5] = [
             "listen",
             "node",
             "cluster",
+            "atomic_ops",
             "durability",
             "durability_timeout",
             "secret_file",
@@ -127,6 +128,9 @@ fn set(
             settings.cluster.put(String::from(cluster), source);
         }
         ("replication", "secret_file") => settings.secret_file.put(Some(file(value)?), source),
+        ("replication", "atomic_ops") => {
+            settings.atomic_ops.put(named(&ATOMIC_OPS, value)?, source);
+        }
         ("replication", "durability") => settings.durability.put(named(&MODES, value)?, source),
         ("replication", "durability_timeout") => {
             settings.durability_timeout.put(seconds(value, 0.001, 60.0)?, source);

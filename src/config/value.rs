@@ -1,6 +1,6 @@
 //! Single values: numbers, sizes, ports. What is wrong with one is a [`Complaint`].
 
-use super::{Facility, LogTarget, NodeName, Port, Protocol};
+use super::{AtomicOps, Facility, LogTarget, NodeName, Port, Protocol};
 use crate::replication::Mode;
 
 /// What is wrong with a value or an option.
@@ -223,6 +223,12 @@ pub(super) static PROTOCOLS: [(&str, Protocol); 3] =
 
 pub(super) static NODES: [(&str, NodeName); 3] =
     [("auto", NodeName::Auto), ("a", NodeName::A), ("b", NodeName::B)];
+
+pub(super) static ATOMIC_OPS: [(&str, AtomicOps); 3] = [
+    ("local", AtomicOps::Local),
+    ("owner", AtomicOps::Owner),
+    ("owner-or-error", AtomicOps::OwnerOrError),
+];
 
 pub(super) static MODES: [(&str, Mode); 3] =
     [("async", Mode::Async), ("semi-sync", Mode::SemiSync), ("strict", Mode::Strict)];

@@ -13,10 +13,11 @@ mod reload;
 mod restart;
 mod serve;
 
-use crate::command::{Cache, Passwords, Settings};
-use crate::config::{self, Action, Config, NodeName};
+use crate::command::{Cache, Passwords, Settings, WorkerCounters, execute_raw};
+use crate::config::{self, Action, AtomicOps, Config, NodeName};
 use crate::replication::link::{Link, LinkSettings};
-use crate::replication::{Durability, Mode, Status};
+use crate::replication::session::Clients;
+use crate::replication::{Durability, Errands, Mode, Status};
 use crate::server::Listeners;
 use crate::store::{Node, Store};
 use crate::tls::Tls;
@@ -24,7 +25,7 @@ use exit::{FAILURE, Fatal, USAGE};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where memcached's test tools want to read the ports that were bound.
 const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
@@ -155,7 +156,13 @@ fn build(
             Mode::Async => None,
             mode => Some(Arc::new(Durability::new(mode, replication.durability_timeout))),
         };
-        Arc::new(Status::new(peer, durability))
+        let (owned, refused_alone) = match replication.atomic_ops {
+            AtomicOps::Local => (false, false),
+            AtomicOps::Owner => (true, false),
+            AtomicOps::OwnerOrError => (true, true),
+        };
+        let errands = Arc::new(Errands::new(owned, refused_alone));
+        Arc::new(Status::new(peer, Clients { durability, errands }))
     });
     let settings = Settings {
         max_connections: config.max_connections,
@@ -194,6 +201,14 @@ fn build(
         repcached: config.repcached_flags,
     };
     let cache = Arc::new(Cache::new(Arc::clone(&store), settings, passwords, status.clone(), tls));
+    if let Some(status) = &status {
+        // Weakly: the cache has the errands, and they are to have no cache of their own.
+        let (cache, worker) = (Arc::downgrade(&cache), Mutex::new(WorkerCounters::default()));
+        status.errands().on_request(move |raw| {
+            let worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.upgrade().map(|cache| execute_raw(&cache, &worker, raw)).unwrap_or_default()
+        });
+    }
     let link = replication.zip(status).map(|(replication, status)| {
         let settings = LinkSettings {
             peer_host: replication.peer.host.clone(),

@@ -33,6 +33,36 @@ pub struct Frame<'a> {
     pub request: Request<'a>,
 }
 
+impl<'a> Frame<'a> {
+    /// The key whose absence makes a difference.
+    pub fn needed_key(&self) -> Option<&'a [u8]> {
+        match self.request {
+            Request::Get(get) => Some(get.key),
+            Request::Store { verb: Verb::Set, .. } if self.cas == 0 => None,
+            Request::Store { key, .. }
+            | Request::Delete { key }
+            | Request::Arithmetic { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The key of what only one node may decide: whether something is added, and what becomes of
+    /// what is there.
+    pub fn atomic_key(&self) -> Option<&'a [u8]> {
+        match self.request {
+            Request::Store { verb: Verb::Set | Verb::Replace, .. } | Request::Delete { .. }
+                if self.cas == 0 =>
+            {
+                None
+            }
+            Request::Store { key, .. }
+            | Request::Delete { key }
+            | Request::Arithmetic { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// A request, borrowed from the buffer. Expiry times are the client's: 0 never, up to 30 days in
 /// seconds from now, beyond that a Unix time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -53,6 +53,38 @@ pub struct Meta<'a> {
     pub length: usize,
 }
 
+impl Meta<'_> {
+    /// Gives `take` the key as items have it.
+    pub fn with_key<R>(&self, take: impl FnOnce(&[u8]) -> R) -> R {
+        let mut room = [0; KEY_MAX];
+        let decoded =
+            if self.options.has(b'b') { base64::decode(self.key, &mut room) } else { None };
+        take(decoded.unwrap_or(self.key))
+    }
+
+    /// Whether it stores whatever is there.
+    pub fn is_plain_set(&self) -> bool {
+        self.verb == Verb::Set
+            && matches!(self.options.mode, None | Some(b'S' | b's'))
+            && self.options.compare.is_none()
+    }
+
+    /// Whether what it does depends on what is there, in a way that two nodes must not decide at
+    /// once.
+    pub fn is_atomic(&self) -> bool {
+        match self.verb {
+            Verb::Set => {
+                let conditional = matches!(self.options.mode, Some(b'E' | b'A' | b'P'))
+                    || self.options.compare.is_some();
+                conditional && matches!(self.block, Block::Value(_))
+            }
+            Verb::Arithmetic => true,
+            Verb::Delete => self.options.compare.is_some(),
+            Verb::Get | Verb::Debug => false,
+        }
+    }
+}
+
 /// What the flags of a command say, as far as it is more than what the reply is to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {

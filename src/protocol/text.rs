@@ -112,6 +112,32 @@ pub enum Request<'a> {
 }
 
 impl Request<'_> {
+    /// Shows the keys whose absence makes a difference.
+    pub fn needed_keys(&self, see: &mut dyn FnMut(&[u8])) {
+        match self {
+            Request::Get(_, keys) => (*keys).for_each(see),
+            Request::Store(store) if store.verb != Verb::Set => see(store.key),
+            Request::Delete { key }
+            | Request::Arithmetic { key, .. }
+            | Request::Touch { key, .. } => see(key),
+            Request::Meta(meta) if !meta.is_plain_set() => meta.with_key(see),
+            _ => {}
+        }
+    }
+
+    /// Gives `take` the key of what only one node may decide: whether something is added, and what
+    /// becomes of what is there.
+    pub fn atomic_key<R>(&self, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        match self {
+            Request::Store(store) if !matches!(store.verb, Verb::Set | Verb::Replace) => {
+                Some(take(store.key))
+            }
+            Request::Arithmetic { key, .. } => Some(take(key)),
+            Request::Meta(meta) if meta.is_atomic() => Some(meta.with_key(take)),
+            _ => None,
+        }
+    }
+
     /// Whether it may change anything that the peer should have too.
     pub fn writes(&self) -> bool {
         match self {

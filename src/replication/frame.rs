@@ -11,6 +11,10 @@
 //! | doubt | version (8) up to which deletes were forgotten |
 //! | caught up | nothing |
 //! | proof | see [`super::secret`] |
+//! | fetch | a key that is to be sent now |
+//! | fetched | whether it was there (1) and sent, in a batch before this; the key |
+//! | request | number (8), whether it is binary (1), a client's request that the receiver decides |
+//! | reply | the request's number (8), what the client is told |
 //!
 //! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then
 //! key and value. Marked sets came with [`MARKS`]: to an older peer such an item goes as a delete
@@ -27,6 +31,9 @@ pub const HEADER: usize = 5;
 
 /// The version of the protocol that first knew marked sets.
 pub const MARKS: u8 = 2;
+
+/// The version that first knew what clients' connections want of the peer.
+pub const ERRANDS: u8 = 2;
 
 const SET: u8 = 1;
 const DELETE: u8 = 2;
@@ -54,6 +61,10 @@ pub enum Kind {
     Doubt = 7,
     CaughtUp = 8,
     Proof = 9,
+    Fetch = 10,
+    Fetched = 11,
+    Request = 12,
+    Reply = 13,
 }
 
 /// Bytes that are not what a peer sends.
@@ -96,6 +107,10 @@ impl TryFrom<u8> for Kind {
             7 => Kind::Doubt,
             8 => Kind::CaughtUp,
             9 => Kind::Proof,
+            10 => Kind::Fetch,
+            11 => Kind::Fetched,
+            12 => Kind::Request,
+            13 => Kind::Reply,
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -183,13 +183,15 @@ pub fn printable(text: &[u8]) -> String {
     text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// Time after which two connections are not taken for two that were dialled at once.
+pub const CROSSING: Duration = Duration::from_secs(2);
+
 /// Whether a new connection takes the place of the link that exists.
 ///
 /// A node dials only when it has no link, so a new connection normally means that the other side
 /// has lost the old one. Only when both dialled at the same moment two good connections meet: then
 /// both sides keep the one that node A dialled.
 pub fn replaces(new_dialled_by: Node, old_dialled_by: Node, old_age: Duration) -> bool {
-    const CROSSING: Duration = Duration::from_secs(2);
     old_age > CROSSING || new_dialled_by == Node::A || old_dialled_by == Node::B
 }
 

@@ -178,10 +178,9 @@ impl Link {
         }
         let dialled_by = if dialled { node } else { node.other() };
         let store = Arc::clone(&self.store);
-        let durability = self.status.durability().cloned();
         let mut session = Session::start(
             store,
-            durability,
+            self.status.clients(),
             std::mem::take(memory),
             &ours,
             &peer,
@@ -200,7 +199,7 @@ impl Link {
             if let Err(error) = wire.writer.take(&mut out) {
                 break End::Lost(format!("sealing for the peer: {error}"));
             }
-            self.publish(&mut session);
+            self.publish(&mut session, started.elapsed());
             if let Some(deadline) = draining
                 && (session.is_drained() || Instant::now() >= deadline)
             {
@@ -219,6 +218,7 @@ impl Link {
                     }
                 }
                 () = changed.notified() => {}
+                () = self.status.errands().called.notified() => {}
                 () = sleep(Duration::from_millis(patience.max(1))) => {}
                 Some(new) = candidates.recv() => {
                     let new_dialled_by = if new.dialled { new.node } else { new.node.other() };
@@ -234,6 +234,7 @@ impl Link {
                 }
             }
         };
+        self.status.errands().close();
         *memory = session.end();
         end
     }
@@ -247,20 +248,25 @@ impl Link {
         }
     }
 
-    fn publish(&self, session: &mut Session) {
+    fn publish(&self, session: &mut Session, age: Duration) {
         let (sent, received) = session.take_counts();
-        let lag = {
+        let (lag, filled) = {
             let mut figures = self.status.figures();
             session.describe(&mut figures, self.clock.now());
             figures.sent += sent;
             figures.received += received;
-            Duration::from_millis(figures.lag_ms)
+            (Duration::from_millis(figures.lag_ms), figures.filled)
         };
         let state = if session.is_in_sync() { State::InSync } else { State::CatchingUp };
         if state == State::InSync
             && let Some(durability) = self.status.durability()
         {
             durability.in_sync(lag);
+        }
+        if session.protocol() >= frame::ERRANDS {
+            // A link that may still give way to another is none that a decision can be asked by.
+            let settled = age > hello::CROSSING;
+            self.status.errands().set(!filled, settled && state == State::InSync);
         }
         self.enter(state, "");
     }

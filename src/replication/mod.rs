@@ -5,6 +5,7 @@
 //! keeps others out. [`link`] is the rim where sockets are.
 
 mod durability;
+mod errands;
 pub mod frame;
 pub mod hello;
 pub mod link;
@@ -14,5 +15,6 @@ pub mod session;
 mod status;
 
 pub use durability::{Durability, DurabilityFigures, Mode};
+pub use errands::{Decision, ErrandFigures, Errands, Raw};
 pub use memory::Memory;
 pub use status::{Report, State, Status};

@@ -5,14 +5,17 @@
 //! when a batch is acknowledged, all that the other side had sent before it applied the batch has
 //! been received: only that makes it right to forget a delete once it is acknowledged.
 
+mod errand;
 mod incoming;
 mod outgoing;
 
 use super::durability::Durability;
+use super::errands::Errands;
 use super::frame::{FrameError, Kind};
 use super::hello::Hello;
 use super::memory::Memory;
 use crate::store::{Flush, Now, SHARDS, Store, Version, Walk};
+use errand::Owed;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -59,10 +62,21 @@ struct Sending {
     walk: Option<Walk>,
 }
 
+/// The clients of this node, as far as they wait for the peer.
+#[derive(Clone, Default)]
+pub struct Clients {
+    /// Those who wait until the peer has what they wrote, if any do.
+    pub durability: Option<Arc<Durability>>,
+    /// Those who want something of the peer.
+    pub errands: Arc<Errands>,
+}
+
 /// An established link.
 pub struct Session {
     store: Arc<Store>,
     durability: Option<Arc<Durability>>,
+    errands: Arc<Errands>,
+    owed: Owed,
     memory: Memory,
     resync: Resync,
     /// The version of the protocol that both speak.
@@ -106,12 +120,13 @@ impl Session {
     /// streams run from now on.
     pub fn start(
         store: Arc<Store>,
-        durability: Option<Arc<Durability>>,
+        clients: Clients,
         mut memory: Memory,
         ours: &Hello,
         peer: &Hello,
         now: Now,
     ) -> Session {
+        let Clients { durability, errands } = clients;
         let same_peer = memory.peer_incarnation == peer.incarnation;
         if same_peer && peer.seen_incarnation == ours.incarnation {
             // Acknowledgements may have been lost with the last connection.
@@ -171,6 +186,8 @@ impl Session {
             sent: 0,
             received: 0,
             durability,
+            errands,
+            owed: Owed::default(),
             store,
         }
     }
@@ -184,6 +201,11 @@ impl Session {
     /// Shards of which the peer still misses something old.
     pub fn shards_to_walk(&self) -> u64 {
         self.shards.iter().filter(|sending| sending.walk.is_some()).count() as u64
+    }
+
+    /// The version of the protocol that both speak.
+    pub fn protocol(&self) -> u8 {
+        self.protocol
     }
 
     /// Whether both sides hold the same but for what is on its way.

@@ -1,6 +1,8 @@
 //! What an operator sees of the pair.
 
 use super::durability::{Durability, DurabilityFigures, Mode};
+use super::errands::{ErrandFigures, Errands};
+use super::session::Clients;
 use crate::store::{Node, Now, Store};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,14 +73,14 @@ pub struct Figures {
 /// The state of the pair, written by the link and read by `stats`, the log and systemd.
 pub struct Status {
     peer: String,
-    durability: Option<Arc<Durability>>,
+    clients: Clients,
     figures: Mutex<Figures>,
 }
 
 impl Status {
     /// A link that has not been tried yet; `peer` is its address as configured.
-    pub fn new(peer: String, durability: Option<Arc<Durability>>) -> Status {
-        Status { peer, durability, figures: Mutex::new(Figures::default()) }
+    pub fn new(peer: String, clients: Clients) -> Status {
+        Status { peer, clients, figures: Mutex::new(Figures::default()) }
     }
 
     /// The figures, to read or to change.
@@ -93,7 +95,16 @@ impl Status {
 
     /// What writes wait for, if they do.
     pub fn durability(&self) -> Option<&Arc<Durability>> {
-        self.durability.as_ref()
+        self.clients.durability.as_ref()
+    }
+
+    /// What connections want of the peer.
+    pub fn errands(&self) -> &Arc<Errands> {
+        &self.clients.errands
+    }
+
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.clone()
     }
 
     /// Everything at this moment.
@@ -102,7 +113,8 @@ impl Status {
         Report {
             figures: self.figures().clone(),
             peer: self.peer.clone(),
-            durability: self.durability.as_ref().map(|durability| durability.figures()),
+            durability: self.durability().map(|durability| durability.figures()),
+            errands: self.clients.errands.figures(),
             node: store.node(),
             unsent: stats.unsent,
             conflicts: stats.conflicts,
@@ -130,6 +142,7 @@ pub struct Report {
     figures: Figures,
     peer: String,
     durability: Option<DurabilityFigures>,
+    errands: ErrandFigures,
     node: Node,
     unsent: u64,
     conflicts: u64,
@@ -171,6 +184,12 @@ impl Report {
             ("tombstone_floor", self.tombstone_floor.to_string()),
             ("clock_offset_ms", figures.clock_offset_ms.to_string()),
         ];
+        fields.extend([
+            ("owners_decide", u8::from(self.errands.together).to_string()),
+            ("fetched", self.errands.fetched.to_string()),
+            ("fetched_found", self.errands.found.to_string()),
+            ("forwarded", self.errands.forwarded.to_string()),
+        ]);
         let mode = self.durability.map_or(Mode::Async, |durability| durability.mode);
         fields.push(("durability", mode.name().to_owned()));
         if let Some(durability) = &self.durability {

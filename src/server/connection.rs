@@ -4,6 +4,7 @@
 //! unfinished request, and replies that the client does not take. While such replies wait nothing
 //! more is read, so a client that does not read costs itself only.
 
+use super::errand::{Answer, Errand};
 use super::held::{Claims, Held};
 use super::socket::Socket;
 use super::terms::Terms;
@@ -67,6 +68,8 @@ enum Next {
     Yield,
     /// Let the client take its replies first.
     Flush,
+    /// Hear what the peer says of the request at hand.
+    Ask,
     /// Send what waits, then end.
     End(End),
 }
@@ -106,6 +109,9 @@ pub(super) struct Connection {
     claims: Claims,
     /// What the replies wait for before they go out.
     held: Option<Box<Held>>,
+    /// What is to be had before the request at hand is done, and what came of it.
+    errand: Option<Errand>,
+    answer: Option<Answer>,
     end: Option<End>,
     /// What the client is shown once its replies are sent.
     watching: Option<Subscription>,
@@ -144,6 +150,8 @@ impl Connection {
             yielded: false,
             claims: Claims::default(),
             held: None,
+            errand: None,
+            answer: None,
             end: None,
             watching: None,
         }
@@ -233,10 +241,14 @@ impl Connection {
             if let Some(end) = self.end {
                 return Poll::Ready(Ok(end));
             }
+            if let Some(errand) = &mut self.errand {
+                self.answer = Some(std::task::ready!(errand.poll(cx)));
+                self.errand = None;
+            }
             let polled = LENT.with_borrow_mut(|lent| self.poll_turn(cx, lent));
             match std::task::ready!(polled)? {
                 Next::Read(needed) => self.needed = needed,
-                Next::Flush => self.needed = 0,
+                Next::Flush | Next::Ask => self.needed = 0,
                 Next::Yield => {
                     self.needed = 0;
                     self.yielded = true;
@@ -281,13 +293,13 @@ impl Connection {
             }
             next
         };
-        if let Some(durability) = &self.cache.durability
-            && let Some(confirmed) = durability.hold(Written::take(), Instant::now())
-        {
+        if let Some(durability) = &self.cache.durability {
             let claims = std::mem::take(&mut self.claims);
-            self.held = Some(Box::new(Held::new(confirmed, claims)));
-            std::mem::swap(output, &mut self.replies);
-            return Poll::Ready(Ok(next));
+            if let Some(confirmed) = durability.hold(Written::take(), Instant::now()) {
+                self.held = Some(Box::new(Held::new(confirmed, claims)));
+                std::mem::swap(output, &mut self.replies);
+                return Poll::Ready(Ok(next));
+            }
         }
         if output.is_empty() {
             return Poll::Ready(Ok(next));
@@ -335,6 +347,8 @@ impl Connection {
             login,
             paused,
             claims,
+            errand,
+            answer,
             watching,
             heard,
             ..
@@ -388,20 +402,28 @@ impl Connection {
                     binary::Parsed::Incomplete(needed) => return (at, Next::Read(needed)),
                     binary::Parsed::Hangup => return (at, Next::End(End::Broken)),
                     binary::Parsed::Frame { frame, length, skip } => {
-                        if show {
+                        if show && answer.is_none() {
                             trace::frame(fd, &frame, &rest[..length]);
+                        }
+                        if answer.is_none() && *login == Login::Done {
+                            *errand = Errand::of_frame(cache, now, &frame, &rest[..length]);
+                            if errand.is_some() {
+                                return (at, Next::Ask);
+                            }
                         }
                         at += length;
                         *to_skip = skip;
                         error = Unconfirmed::of_frame(&frame);
-                        execute_frame(cache, worker, now, login, &frame, out)
+                        Answer::settle(answer.take(), error, out).unwrap_or_else(|| {
+                            execute_frame(cache, worker, now, login, &frame, out)
+                        })
                     }
                 }
             } else {
                 let may_ask = *login == Login::Done;
                 let parsed = if may_ask { text::parse(rest, fits) } else { login::parse(rest) };
                 // Before that any line may hold a password.
-                if show && may_ask && !matches!(parsed, Parsed::Incomplete(_)) {
+                if show && may_ask && answer.is_none() && !matches!(parsed, Parsed::Incomplete(_)) {
                     trace::request(fd, rest);
                 }
                 match parsed {
@@ -413,12 +435,19 @@ impl Connection {
                         refuse(reply, noreply, out)
                     }
                     Parsed::Request { request, noreply, length, skip } => {
+                        if answer.is_none() && *login == Login::Done {
+                            *errand = Errand::of_request(cache, now, &request, &rest[..length]);
+                            if errand.is_some() {
+                                return (at, Next::Ask);
+                            }
+                        }
                         at += length;
                         *to_skip = skip;
                         if noreply {
                             error = Unconfirmed::Nothing;
                         }
-                        execute(cache, worker, now, request, noreply, out)
+                        Answer::settle(answer.take(), error, out)
+                            .unwrap_or_else(|| execute(cache, worker, now, request, noreply, out))
                     }
                 }
             };

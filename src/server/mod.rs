@@ -2,6 +2,7 @@
 
 mod bind;
 mod connection;
+mod errand;
 mod held;
 mod inherited;
 pub mod listener;

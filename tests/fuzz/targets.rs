@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use paircached::config::load;
 use paircached::protocol::Protocol;
 use paircached::replication::hello::Hello;
-use paircached::replication::session::Session;
+use paircached::replication::session::{Clients, Session};
 use paircached::replication::{Memory, frame};
 use paircached::store::{Node, Now, Settings, Store};
 use std::ffi::OsString;
@@ -68,7 +68,8 @@ pub fn link(bytes: &[u8]) {
     };
     let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
     let store = Arc::new(Store::new(&settings));
-    let mut session = Session::start(store, None, Memory::default(), &ours, &peer, NOW);
+    let mut session =
+        Session::start(store, Clients::default(), Memory::default(), &ours, &peer, NOW);
     let mut rest = bytes;
     let mut input = BytesMut::new();
     let mut out = Vec::new();

@@ -117,12 +117,13 @@ impl Greeter {
             match attempt {
                 Ok(candidate) => {
                     pause = RETRY.0;
+                    linked.mark_unchanged();
                     if candidates.send(candidate).await.is_err() {
                         return;
                     }
                     // The manager needs a moment to take it up.
-                    let taken = linked.wait_for(|&linked| linked);
-                    let _ = timeout(PATIENCE, taken).await;
+                    // What it took may have been lost again by the time this runs.
+                    let _ = timeout(PATIENCE, linked.changed()).await;
                     continue;
                 }
                 Err(failure) => self.note_failure(&failure),

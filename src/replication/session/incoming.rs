@@ -71,6 +71,14 @@ impl Session {
                 self.peer_caught_up = true;
                 self.memory.filled = true;
             }
+            Kind::Fetch | Kind::Fetched | Kind::Request | Kind::Reply
+                if self.protocol >= frame::ERRANDS =>
+            {
+                self.handle_errand(kind, input)?;
+            }
+            Kind::Fetch | Kind::Fetched | Kind::Request | Kind::Reply => {
+                return Err(FrameError::UnknownKind(kind as u8).into());
+            }
             Kind::Hello | Kind::Refusal | Kind::Proof => {
                 return Err(SessionError::Unexpected(kind));
             }

@@ -8,7 +8,7 @@ use crate::store::{Change, Flush, LiveStep, Now, SHARDS, Version, Walk};
 use bytes::BufMut;
 
 /// Output that is made before the socket is given it.
-const OUTPUT: usize = 128 * 1024;
+pub(super) const OUTPUT: usize = 128 * 1024;
 /// Milliseconds between heartbeats.
 const PING_EVERY: u64 = 1_000;
 
@@ -23,13 +23,22 @@ impl Session {
             return Ok(());
         }
         self.produce_signs_of_life(out, now);
+        if self.answered && self.protocol >= frame::ERRANDS {
+            self.produce_errands(out, now);
+        }
+        let mut drained = false;
         while self.answered && out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
             if let Some(floor) = self.doubt.take() {
                 frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
             }
-            if !self.produce_batch(out, now) {
+            let more = self.produce_batch(out, now);
+            drained = self.dirty == 0;
+            if !more {
                 break;
             }
+        }
+        if drained {
+            self.produce_behind_live(out);
         }
         Ok(())
     }
@@ -54,19 +63,9 @@ impl Session {
 
     /// Appends one batch, if there is anything to send; false if there is not.
     fn produce_batch(&mut self, out: &mut Vec<u8>, now: Now) -> bool {
-        let start = frame::begin(out, Kind::Batch);
-        out.put_u64_le(self.memory.sent_batch + 1);
-        let empty = out.len();
-        let (protocol, value_max) = (self.protocol, self.value_max);
-        let mut batch = Batch {
-            start,
-            out,
-            protocol,
-            value_max,
-            ops: 0,
-            reached: Vec::new(),
-            confirms: Vec::new(),
-        };
+        let number = self.memory.sent_batch + 1;
+        let mut batch = Batch::begin(out, number, self.protocol, self.value_max);
+        let (start, empty) = (batch.start, batch.out.len());
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch);
@@ -77,7 +76,7 @@ impl Session {
             frame::finish(out, start);
             self.sent += ops;
             self.memory.send(InFlight {
-                batch: self.memory.sent_batch + 1,
+                batch: number,
                 bytes: (out.len() - start) as u64,
                 ops,
                 sent_at: now,
@@ -201,19 +200,31 @@ impl Session {
 }
 
 /// A batch while it is filled.
-struct Batch<'o> {
+pub(super) struct Batch<'o> {
     /// Where in the output it begins.
-    start: usize,
+    pub(super) start: usize,
     out: &'o mut Vec<u8>,
     protocol: u8,
     value_max: u64,
-    ops: u64,
+    pub(super) ops: u64,
     reached: Vec<(usize, Version)>,
     confirms: Vec<Reached>,
 }
 
-impl Batch<'_> {
-    fn add(&mut self, change: &Change<'_>) {
+impl<'o> Batch<'o> {
+    pub(super) fn begin(
+        out: &'o mut Vec<u8>,
+        number: u64,
+        protocol: u8,
+        value_max: u64,
+    ) -> Batch<'o> {
+        let start = frame::begin(out, Kind::Batch);
+        out.put_u64_le(number);
+        let (reached, confirms) = (Vec::new(), Vec::new());
+        Batch { start, out, protocol, value_max, ops: 0, reached, confirms }
+    }
+
+    pub(super) fn add(&mut self, change: &Change<'_>) {
         self.ops += 1;
         let change = match *change {
             // It can't be stored there, but it ends what is.
