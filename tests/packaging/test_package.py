@@ -36,6 +36,9 @@ FILES = {
     "/usr/share/doc/paircached/README.md": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/doc/paircached/paircached.service.d": ["drwxr-xr-x", "root:root", "", ""],
     "/usr/share/doc/paircached/paircached.service.d/10-user.conf.example": ["-rw-r--r--", "root:root", "d", ""],
+    "/usr/share/doc/paircached/paircached.service.d/20-memory-file.conf.example": [
+        "-rw-r--r--", "root:root", "d", "",
+    ],
     "/usr/share/fish/vendor_completions.d/paircached.fish": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/fish/vendor_completions.d/pairctl.fish": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/licenses/paircached": ["drwxr-xr-x", "root:root", "", ""],

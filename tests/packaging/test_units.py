@@ -8,7 +8,7 @@ import pytest
 from conftest import TOP, run
 
 UNITS = TOP / "systemd"
-DROP_IN = UNITS / "paircached.service.d" / "10-user.conf.example"
+DROP_INS = UNITS / "paircached.service.d"
 
 
 @pytest.fixture
@@ -24,10 +24,11 @@ def exposure(unit):
     return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said)[1])
 
 
-def with_drop_in(units):
+def with_drop_in(units, *names):
     directory = units / "paircached.service.d"
     directory.mkdir()
-    shutil.copy(DROP_IN, directory / "10-user.conf")
+    for name in names:
+        shutil.copy(DROP_INS / f"{name}.example", directory / name)
     return units / "paircached.service"
 
 
@@ -44,21 +45,30 @@ def test_the_unit_exposes_little(units, name):
 
 
 def test_the_drop_in_with_user_exposes_less(units):
-    assert exposure(with_drop_in(units)) <= 1.4
+    assert exposure(with_drop_in(units, "10-user.conf")) <= 1.4
 
 
-def test_the_drop_in_is_no_drop_in_until_somebody_copies_it(units):
-    assert [path.name for path in DROP_IN.parent.iterdir()] == ["10-user.conf.example"]
+def test_the_drop_in_that_keeps_items_exposes_no_more(units):
+    before = exposure(units / "paircached.service")
+    assert exposure(with_drop_in(units, "20-memory-file.conf")) == before
+
+
+def test_the_drop_ins_are_none_until_somebody_copies_them(units):
+    names = sorted(path.name for path in DROP_INS.iterdir())
+    assert names == ["10-user.conf.example", "20-memory-file.conf.example"]
 
 
 @pytest.mark.parametrize("name", [
-    "paircached.service", "paircached@11311.service", "paircached.socket", "paircached@11311.socket", "the drop-in",
+    "paircached.service", "paircached@11311.service", "paircached.socket", "paircached@11311.socket", "the drop-ins",
 ])
 def test_systemd_finds_no_fault_with_the_unit(units, root, name):
     for unit in units.glob("*.service"):
         # systemd looks whether the programs are there.
         unit.write_text(unit.read_text().replace("ExecStart=/usr/bin/paircached", f"ExecStart={root}/usr/bin/paircached"))
-    unit = with_drop_in(units) if name == "the drop-in" else units / name
+    if name == "the drop-ins":
+        unit = with_drop_in(units, "10-user.conf", "20-memory-file.conf")
+    else:
+        unit = units / name
     run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit)
 
 
