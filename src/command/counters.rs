@@ -101,7 +101,7 @@ worker_counters! {
 pub struct ConnectionCounters {
     /// Open now.
     pub current: AtomicU64,
-    /// Accepted since the start.
+    /// Accepted since the start or the last reset; as in memcached with those of `listening`.
     pub total: AtomicU64,
     /// Most that were open at once.
     pub most: AtomicU64,

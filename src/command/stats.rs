@@ -136,7 +136,7 @@ fn connections(cache: &Cache, out: &mut Output) {
     let listening = connections.listening.load(Ordering::Relaxed);
     // As in memcached, where one listener is left out of what is open now.
     stat(out, "curr_connections", (connections.current() + listening).saturating_sub(1));
-    stat(out, "total_connections", connections.total.load(Ordering::Relaxed) + listening);
+    stat(out, "total_connections", connections.total.load(Ordering::Relaxed));
     if cache.settings.maxconns_fast {
         stat(out, "rejected_connections", connections.rejected.load(Ordering::Relaxed));
     }

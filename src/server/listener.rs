@@ -130,6 +130,8 @@ impl Listeners {
                 listening.fetch_add(1, Ordering::Relaxed);
             }
         }
+        let counted = listening.load(Ordering::Relaxed);
+        cache.connections.total.fetch_add(counted, Ordering::Relaxed);
         for (listener, terms) in self.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let place = listener.local_addr().map_or(Place::Unknown, Place::Address);

@@ -186,7 +186,14 @@ def test_stats_reset_clears_what_was_counted_of_connections(launch):
     server = launch("-c", "60")
     with server.client() as client:
         others = [server.connect(5) for _ in range(80)]
-        eventually("some were rejected", lambda: client.stats()["rejected_connections"] != "0")
+
+        def met():
+            stats = client.stats()
+            return int(stats["total_connections"]) + int(stats["rejected_connections"])
+
+        # These, this one, and the one by which the start was waited for.
+        eventually("all were let in or rejected", lambda: met() >= 82)
+        assert client.stats()["rejected_connections"] != "0"
         for other in others:
             other.close()
         before = client.stats()
