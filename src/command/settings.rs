@@ -3,6 +3,7 @@
 use super::Cache;
 use super::reply::stat;
 use crate::protocol::{Output, Protocol};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub detail_enabled: bool,
     /// `-o track_sizes`: `stats sizes` counts the items.
     pub track_sizes: bool,
+    /// What options without effect were set to, by their names in `stats settings`.
+    pub unused: BTreeMap<&'static str, String>,
     /// `-o idle_timeout`, in seconds; 0 is never.
     pub idle_timeout: u32,
     /// `-e`.
@@ -79,8 +82,15 @@ pub struct Settings {
     pub repcached: bool,
 }
 
+impl Settings {
+    /// Whether an option without effect was told to be off, by its name in `stats settings`.
+    pub(super) fn is_off(&self, name: &str) -> bool {
+        self.unused.get(name).is_some_and(|value| value == "no")
+    }
+}
+
 /// Appends `stats settings`: memcached's names in memcached's order. What speaks of parts that this
-/// engine does not have shows memcached's default.
+/// engine does not have shows what they were told, or memcached's default.
 pub(super) fn write(cache: &Cache, out: &mut Output) {
     let settings = &cache.settings;
     let yes_no = |on: bool| if on { "yes" } else { "no" };
@@ -112,36 +122,37 @@ pub(super) fn write(cache: &Cache, out: &mut Output) {
     stat(out, "auth_enabled_ascii", ascii_file.as_deref().unwrap_or("no"));
     stat(out, "item_size_max", settings.item_size_max);
     stat(out, "maxconns_fast", yes_no(settings.maxconns_fast));
+    let unused = |name, default| settings.unused.get(name).map_or(default, String::as_str);
     let idle_timeout = settings.idle_timeout.to_string();
     let watcher_buffer = settings.watcher_buffer.to_string();
     let worker_buffer = settings.worker_buffer.to_string();
     let memory_file = settings.memory_file.as_deref().map(|path| path.display().to_string());
     for (name, value) in [
-        ("hashpower_init", "0"),
-        ("slab_reassign", "yes"),
-        ("slab_automove", "1"),
-        ("slab_automove_ratio", "0.80"),
-        ("slab_automove_window", "10"),
-        ("slab_chunk_max", "524288"),
+        ("hashpower_init", unused("hashpower_init", "0")),
+        ("slab_reassign", unused("slab_reassign", "yes")),
+        ("slab_automove", unused("slab_automove", "1")),
+        ("slab_automove_ratio", unused("slab_automove_ratio", "0.80")),
+        ("slab_automove_window", unused("slab_automove_window", "10")),
+        ("slab_chunk_max", unused("slab_chunk_max", "524288")),
         ("lru_crawler", yes_no(cache.store.crawling())),
-        ("lru_crawler_sleep", "100"),
-        ("lru_crawler_tocrawl", "0"),
-        ("tail_repair_time", "0"),
+        ("lru_crawler_sleep", unused("lru_crawler_sleep", "100")),
+        ("lru_crawler_tocrawl", unused("lru_crawler_tocrawl", "0")),
+        ("tail_repair_time", unused("tail_repair_time", "0")),
         ("flush_enabled", yes_no(settings.flush_enabled)),
         ("dump_enabled", yes_no(settings.dump_enabled)),
-        ("hash_algorithm", "murmur3"),
-        ("lru_maintainer_thread", "yes"),
-        ("lru_segmented", "yes"),
-        ("hot_lru_pct", "20"),
-        ("warm_lru_pct", "40"),
-        ("hot_max_factor", "0.20"),
-        ("warm_max_factor", "2.00"),
-        ("temp_lru", "no"),
-        ("temporary_ttl", "61"),
+        ("hash_algorithm", unused("hash_algorithm", "murmur3")),
+        ("lru_maintainer_thread", unused("lru_maintainer_thread", "yes")),
+        ("lru_segmented", unused("lru_segmented", "yes")),
+        ("hot_lru_pct", unused("hot_lru_pct", "20")),
+        ("warm_lru_pct", unused("warm_lru_pct", "40")),
+        ("hot_max_factor", unused("hot_max_factor", "0.20")),
+        ("warm_max_factor", unused("warm_max_factor", "2.00")),
+        ("temp_lru", unused("temp_lru", "no")),
+        ("temporary_ttl", unused("temporary_ttl", "61")),
         ("idle_timeout", &*idle_timeout),
         ("watcher_logbuf_size", &watcher_buffer),
         ("worker_logbuf_size", &worker_buffer),
-        ("read_buf_mem_limit", "0"),
+        ("read_buf_mem_limit", unused("read_buf_mem_limit", "0")),
         ("track_sizes", yes_no(settings.track_sizes)),
         ("inline_ascii_response", "no"),
     ] {

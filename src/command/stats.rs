@@ -78,7 +78,9 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
         "lru_maintainer_juggles",
         "malloc_fails",
     ] {
-        stat(out, name, 0);
+        if is_shown(cache, name) {
+            stat(out, name, 0);
+        }
     }
     let log = cache.watch.stats();
     for (name, value) in [
@@ -93,7 +95,7 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
     tls(cache, out);
     stat(out, "unexpected_napi_ids", 0);
     stat(out, "round_robin_fallback", 0);
-    held(&store, &total, out);
+    held(cache, &store, &total, out);
     if cache.settings.repcached {
         stat(out, "replication", if cache.replication.is_some() { "MASTER" } else { "NONE" });
         stat(out, "repcached_version", env!("CARGO_PKG_VERSION"));
@@ -201,7 +203,30 @@ fn commands(cache: &Cache, total: &ClassStats, out: &mut Output) {
     }
 }
 
-fn held(store: &StoreStats, total: &ClassStats, out: &mut Output) {
+/// Whether memcached, told the same, has the part that this statistic speaks of.
+fn is_shown(cache: &Cache, name: &str) -> bool {
+    match name {
+        "lru_crawler_running" | "lru_crawler_starts" => cache.store.crawling(),
+        "lru_maintainer_juggles"
+        | "evicted_active"
+        | "direct_reclaims"
+        | "lru_bumps_dropped"
+        | "number_hot"
+        | "number_warm"
+        | "number_cold"
+        | "age_hot"
+        | "age_warm" => !cache.settings.is_off("lru_maintainer_thread"),
+        _ if name.starts_with("moves_") || name.starts_with("hits_to_") => {
+            !cache.settings.is_off("lru_maintainer_thread")
+        }
+        _ if name.starts_with("slab_reassign_") || name == "slabs_moved" => {
+            !cache.settings.is_off("slab_reassign")
+        }
+        _ => true,
+    }
+}
+
+fn held(cache: &Cache, store: &StoreStats, total: &ClassStats, out: &mut Output) {
     for (name, value) in [
         ("bytes", total.mem_requested),
         ("curr_items", total.number),
@@ -221,7 +246,9 @@ fn held(store: &StoreStats, total: &ClassStats, out: &mut Output) {
         ("direct_reclaims", 0),
         ("lru_bumps_dropped", 0),
     ] {
-        stat(out, name, value);
+        if is_shown(cache, name) {
+            stat(out, name, value);
+        }
     }
 }
 
@@ -261,7 +288,9 @@ fn items(cache: &Cache, now: Now, out: &mut Output) {
             ("hits_to_cold", items.get_hits),
             ("hits_to_temp", 0),
         ] {
-            stat(out, format_args!("items:{class}:{name}"), value);
+            if is_shown(cache, name) {
+                stat(out, format_args!("items:{class}:{name}"), value);
+            }
         }
     }
 }

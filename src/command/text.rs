@@ -114,7 +114,7 @@ pub fn execute<'a>(
             }
         },
         Request::Slabs(args) => tuning::slabs(cache, args),
-        Request::Lru(args) => tuning::lru(args),
+        Request::Lru(args) => tuning::lru(cache, args),
         Request::Crawler(args) => {
             let mark = out.mark();
             let outcome = crawler::run(cache, now, args, out);

@@ -22,6 +22,9 @@ pub(super) fn slabs(cache: &Cache, args: Words<'_>) -> &'static str {
 
 /// No class has pages of its own, so none has any to spare.
 fn reassign(cache: &Cache, source: &[u8], target: &[u8]) -> &'static str {
+    if cache.settings.is_off("slab_reassign") {
+        return "CLIENT_ERROR slab reassignment disabled";
+    }
     let (Some(source), Some(target)) = (parse_i64(source), parse_i64(target)) else {
         return BAD_FORMAT;
     };
@@ -56,17 +59,18 @@ fn automove(args: &[&[u8]]) -> &'static str {
 }
 
 /// `lru`.
-pub(super) fn lru(args: Words<'_>) -> &'static str {
+pub(super) fn lru(cache: &Cache, args: Words<'_>) -> &'static str {
+    let maintained = !cache.settings.is_off("lru_maintainer_thread");
     let args: Vec<&[u8]> = args.take(WORDS).collect();
     match args[..] {
         [word, hot, warm, hot_factor, warm_factor] if b"tune".starts_with(word) => {
             tune([hot, warm], [hot_factor, warm_factor])
         }
-        [word, mode, ..] if b"mode".starts_with(word) => {
+        [word, mode, ..] if b"mode".starts_with(word) && maintained => {
             let known = b"flat".starts_with(mode) || b"segmented".starts_with(mode);
             if known { "OK" } else { "ERROR" }
         }
-        [word, seconds, ..] if b"temp_ttl".starts_with(word) => {
+        [word, seconds, ..] if b"temp_ttl".starts_with(word) && maintained => {
             parse_i64(seconds).map_or("ERROR", |_| "OK")
         }
         _ => "ERROR",

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use super::settings::{Settings, Source};
+use super::unused::CHUNK_MAX;
 use super::value::Complaint;
 use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, auth, tls};
 use crate::replication::secret::Secret;
+use crate::store::PAGE;
 
 const USAGE: u8 = 64;
-/// memcached's `slab_chunk_max`, which its item sizes are multiples of.
-const CHUNK_MAX: u64 = 512 << 10;
 /// More workers than this are taken for a mistake.
 const MANY_THREADS: u32 = 64;
 
@@ -30,6 +30,9 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
         let text =
             "-o relaxed_privileges: any client can move the clock by debugtime; it is for tests";
         warn(settings, &source, text);
+    }
+    if settings.item_size_max.value > PAGE && !settings.chunk_max.value.given {
+        settings.chunk_max.value.bytes = CHUNK_MAX;
     }
     let mut found = Vec::new();
     found.extend(item_size(settings));
@@ -102,6 +105,7 @@ fn later<'a>(first: &'a Source, second: &'a Source) -> &'a Source {
 
 fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
     let (size, memory) = (settings.item_size_max.value, settings.memory.value);
+    let (chunk, chunk_source) = (settings.chunk_max.value.bytes, &settings.chunk_max.source);
     let source = &settings.item_size_max.source;
     let (source, what, remedy) = if size < 1024 {
         let what = String::from("Item max size cannot be less than 1024 bytes.");
@@ -113,16 +117,21 @@ fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
     } else if size > 1 << 30 {
         let what = "Cannot set item size limit higher than a gigabyte.".into();
         (source, what, "write a smaller -I")
-    } else if size < CHUNK_MAX {
+    } else if size < chunk {
         let what = format!(
-            "slab_chunk_max (bytes: {CHUNK_MAX}) cannot be larger than -I (item_size_max {size})"
+            "slab_chunk_max (bytes: {chunk}) cannot be larger than -I (item_size_max {size})"
         );
-        (source, what, "write an -I of at least 512k")
-    } else if size % CHUNK_MAX != 0 {
+        (later(source, chunk_source), what, "write a larger -I, or a smaller slab_chunk_max")
+    } else if size % chunk != 0 {
         let what = format!(
-            "-I (item_size_max: {size}) must be evenly divisible by slab_chunk_max (bytes: {CHUNK_MAX})"
+            "-I (item_size_max: {size}) must be evenly divisible by slab_chunk_max (bytes: {chunk})"
         );
-        (source, what, "write a multiple of 512k")
+        (later(source, chunk_source), what, "write a multiple of it")
+    } else if PAGE % chunk != 0 {
+        let what = format!(
+            "slab_chunk_max (bytes: {chunk}) must divide evenly into {PAGE} (slab_page_size)"
+        );
+        (chunk_source, what, "leave slab_chunk_max out")
     } else {
         return None;
     };
@@ -196,6 +205,8 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
     let port = settings.peer_port();
     let monitor = monitor(&settings);
     let password_file = auth::file(&settings);
+    let mut unused = settings.unused;
+    unused.insert("slab_chunk_max", settings.chunk_max.value.bytes.to_string());
     let replication = settings.peer.value.map(|(host, _)| Replication {
         peer: Peer { host, port },
         port: settings.replication_port.value,
@@ -262,6 +273,8 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
             level: settings.log_level.value,
         },
         warnings: settings.warnings,
+        lru_crawler: settings.lru_crawler.value,
+        unused,
         no_effect: settings.no_effect,
         sources,
     }

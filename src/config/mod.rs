@@ -19,6 +19,7 @@ mod suboption;
 mod sysconfig;
 mod tls;
 mod toml_file;
+mod unused;
 mod value;
 
 pub use crate::protocol::Protocol;
@@ -26,6 +27,7 @@ use crate::replication::Mode;
 use crate::replication::secret::Secret;
 pub use crate::server::Tag;
 pub use crate::tls::TlsMode;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -135,6 +137,10 @@ pub struct Config {
     pub log: Log,
     /// What to log as warnings once there is a log.
     pub warnings: Vec<String>,
+    /// Search for dead items from the start.
+    pub lru_crawler: bool,
+    /// What `stats settings` shows for options that have no effect, by memcached's names.
+    pub unused: BTreeMap<&'static str, String>,
     /// What was given and has no effect, with the reason.
     pub no_effect: Vec<String>,
     /// What all this was read from.

@@ -1,5 +1,6 @@
 //! The settings while they are being collected: each with the place it is from.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,7 @@ use super::address;
 use super::cli::{self, Flag, Words};
 use super::suboption::{self, Lru};
 use super::tls::Tls;
+use super::unused::{self, ChunkMax};
 use super::value::{self, Checked, Complaint};
 use super::{AtomicOps, Facility, Listen, LogTarget, NodeName, Port, Protocol};
 use crate::replication::Mode;
@@ -101,6 +103,9 @@ pub(super) struct Settings {
     pub(super) relaxed_privileges: Set<bool>,
     pub(super) tls: Tls,
     pub(super) memory_file: Set<Option<PathBuf>>,
+    pub(super) lru_crawler: Set<bool>,
+    /// Checked, and then without effect but for `-I`.
+    pub(super) chunk_max: Set<ChunkMax>,
     /// Checked, and then without effect.
     pub(super) lru: Set<Lru>,
     /// Checked, and then without effect.
@@ -130,6 +135,8 @@ pub(super) struct Settings {
     /// `-x`, or `-X` with ports, was used.
     pub(super) repcached_flags: bool,
     pub(super) warnings: Vec<String>,
+    /// What `stats settings` shows for that, by memcached's names.
+    pub(super) unused: BTreeMap<&'static str, String>,
     /// What was given and does nothing, with the place and the reason.
     pub(super) no_effect: Vec<String>,
 }
@@ -176,6 +183,8 @@ impl Default for Settings {
             relaxed_privileges: Set::new(false),
             tls: Tls::default(),
             memory_file: Set::new(None),
+            lru_crawler: Set::new(true),
+            chunk_max: Set::new(ChunkMax { bytes: unused::CHUNK_MAX, given: false }),
             lru: Set::new(Lru::default()),
             napi_ids: Set::new(0),
             peer: Set::new(None),
@@ -199,6 +208,7 @@ impl Default for Settings {
             log_level: Set::new(log::LevelFilter::Info),
             repcached_flags: false,
             warnings: Vec::new(),
+            unused: BTreeMap::new(),
             no_effect: Vec::new(),
         }
     }

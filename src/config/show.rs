@@ -118,6 +118,7 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("detail_enabled", &settings.detail_enabled);
     lines.plain("track_sizes", &settings.track_sizes);
     lines.plain("idle_timeout", &settings.idle_timeout);
+    lines.plain("lru_crawler", &settings.lru_crawler);
     lines.plain("relaxed_privileges", &settings.relaxed_privileges);
     lines.add("memory_file", path(&settings.memory_file.value), &settings.memory_file);
 }

@@ -3,6 +3,7 @@
 
 use super::settings::{Settings, Source};
 use super::tls;
+use super::unused;
 use super::value::{Checked, Complaint};
 
 const USAGE: u8 = 64;
@@ -34,8 +35,7 @@ const fn spec(names: &'static [&'static str], value: Value, reason: &'static str
 const INDEX: &str = "the index of keys sizes itself";
 const SLABS: &str = "memory is not divided into slab pages";
 const LRU: &str = "there is one queue of items, kept in order by the requests themselves";
-const EXPIRY: &str =
-    "the search for dead items goes in small steps of its own, until lru_crawler disable";
+const EXPIRY: &str = "the search for dead items goes in small steps of its own";
 const CIPHERS: &str = "TLS has the cipher suites of rustls, with forward secrecy all of them";
 const DEFAULT: &str = "it is the default";
 
@@ -55,7 +55,7 @@ static SPECS: &[Spec] = &[
     spec(&["ssl_kernel_tls"], Value::Unused, "the daemon encrypts by itself"),
     spec(&["ssl_min_version"], Value::Needed("Missing ssl_min_version argument", |text| tls::check_number("ssl_min_version", text)), ""),
     spec(&["modern"], Value::Unused, DEFAULT),
-    spec(&["no_modern"], Value::Unused, "but for no_maxconns_fast, which it implies"),
+    spec(&["no_modern"], Value::Unused, "but for no_maxconns_fast and no_lru_crawler, which it implies"),
     spec(&["hashpower"], Value::Needed("Missing numeric argument for hashpower", hashpower), INDEX),
     spec(&["no_hashexpand"], Value::Unused, INDEX),
     spec(&["hash_algorithm"], Value::Needed("Missing hash_algorithm argument", algorithm), "keys are hashed with a secret seed"),
@@ -65,9 +65,9 @@ static SPECS: &[Spec] = &[
     spec(&["slab_automove_ratio"], Value::Needed("Missing slab_automove_ratio argument", ratio), SLABS),
     spec(&["slab_automove_window"], Value::Needed("Missing slab_automove_window argument", window), SLABS),
     spec(&["slab_automove_freeratio"], Value::Needed("Missing slab_automove_freeratio argument", any), SLABS),
-    spec(&["slab_chunk_max"], Value::Needed("Missing slab_chunk_max argument", |text| parsed("slab_chunk_max", text)), SLABS),
+    spec(&["slab_chunk_max"], Value::Needed("Missing slab_chunk_max argument", chunk_max), "but for -I, which must be a multiple of it"),
     spec(&["slab_sizes"], Value::Needed("Missing slab_sizes argument", sizes), SLABS),
-    spec(&["lru_crawler", "no_lru_crawler"], Value::Unused, EXPIRY),
+    spec(&["lru_crawler", "no_lru_crawler"], Value::Unused, ""),
     spec(&["lru_crawler_sleep"], Value::Needed("Missing lru_crawler_sleep value", sleep), EXPIRY),
     spec(&["lru_crawler_tocrawl"], Value::Needed("Missing lru_crawler_tocrawl value", tocrawl), EXPIRY),
     spec(&["lru_maintainer", "no_lru_maintainer"], Value::Unused, LRU),
@@ -172,7 +172,13 @@ fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
     match name {
         "relaxed_privileges" => settings.relaxed_privileges.put(true, source),
         "maxconns_fast" => settings.maxconns_fast.put(true, source),
-        "no_maxconns_fast" | "no_modern" => settings.maxconns_fast.put(false, source),
+        "no_maxconns_fast" => settings.maxconns_fast.put(false, source),
+        "no_modern" => {
+            settings.maxconns_fast.put(false, source);
+            settings.lru_crawler.put(false, source);
+        }
+        "lru_crawler" => settings.lru_crawler.put(true, source),
+        "no_lru_crawler" => settings.lru_crawler.put(false, source),
         "watcher_logbuf_size" => settings.watcher_buffer.put(kilobytes(value), source),
         "worker_logbuf_size" => settings.worker_buffer.put(kilobytes(value), source),
         "track_sizes" => settings.track_sizes.put(true, source),
@@ -182,6 +188,7 @@ fn take(name: &str, value: &str, settings: &mut Settings, source: &Source) {
         }
         _ => {}
     }
+    unused::take(name, value, settings, source);
     let lru = &mut settings.lru;
     match name {
         "lru_maintainer" => lru.value.maintained = true,
@@ -200,7 +207,7 @@ fn kilobytes(text: &str) -> u64 {
 }
 
 /// The number that `text` begins with, else 0: memcached reads these by `atoi`.
-fn leading(text: &str) -> i32 {
+pub(super) fn leading(text: &str) -> i32 {
     let text = text.trim_start();
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
@@ -220,6 +227,12 @@ fn any(_: &str) -> Result<(), String> {
 fn parsed(name: &str, text: &str) -> Result<(), String> {
     let number: Result<u32, _> = text.trim().parse();
     ensure(number.is_ok(), format!("could not parse argument to {name}"))
+}
+
+fn chunk_max(text: &str) -> Result<(), String> {
+    parsed("slab_chunk_max", text)?;
+    // memcached divides by it, and dies.
+    ensure(leading(text) != 0, "slab_chunk_max must be greater than 0")
 }
 
 fn hashpower(text: &str) -> Result<(), String> {

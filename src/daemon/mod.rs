@@ -190,6 +190,7 @@ fn build(
         maxconns_fast: config.maxconns_fast,
         watch_enabled: config.watch_enabled,
         watcher_buffer: config.watcher_buffer,
+        unused: config.unused.clone(),
         worker_buffer: config.worker_buffer,
         prefix_delimiter: config.prefix_delimiter,
         detail_enabled: config.detail_enabled,
@@ -200,6 +201,7 @@ fn build(
         movable_clock: config.relaxed_privileges,
         repcached: config.repcached_flags,
     };
+    store.set_crawling(config.lru_crawler);
     let cache = Arc::new(Cache::new(Arc::clone(&store), settings, passwords, status.clone(), tls));
     if let Some(status) = &status {
         // Weakly: the cache has the errands, and they are to have no cache of their own.

@@ -59,6 +59,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("protocol", old.protocol != new.protocol),
         ("auth", old.password_file != new.password_file || old.sasl != new.sasl),
         ("idle_timeout", old.idle_timeout != new.idle_timeout),
+        ("lru_crawler", old.lru_crawler != new.lru_crawler),
         ("maxconns_fast", old.maxconns_fast != new.maxconns_fast),
         ("backlog", old.backlog != new.backlog),
         ("cas", old.cas != new.cas),

@@ -191,3 +191,15 @@ def test_disabling_is_shown_and_enabling_searches_again(launch):
         eventually("it is on", lambda: client.stats(b"settings")["lru_crawler"] == "yes")
         client.ask(stored("dead", "a", exptime=-1) + b"lru_crawler crawl all\r\n", b"STORED\r\nOK\r\n")
         eventually("the dead item is gone", lambda: client.stats()["curr_items"] == "0")
+
+
+def test_the_search_may_be_off_from_the_start(launch):
+    with launch("-o", "no_lru_crawler").client() as client:
+        assert client.stats(b"settings")["lru_crawler"] == "no"
+        assert "lru_crawler_running" not in client.stats()
+        off = b"CLIENT_ERROR lru crawler disabled\r\n"
+        client.ask(b"lru_crawler disable\r\nlru_crawler crawl all\r\nlru_crawler metadump all\r\n", b"OK\r\n" + off * 2)
+        client.ask(b"lru_crawler enable\r\n", b"OK\r\n")
+        assert client.stats(b"settings")["lru_crawler"] == "yes"
+        assert "lru_crawler_running" in client.stats()
+        client.ask(b"lru_crawler crawl all\r\n", b"OK\r\n")

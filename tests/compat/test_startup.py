@@ -40,6 +40,26 @@ def as_root():
             USAGE,
             "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max (bytes: 524288)",
         ),
+        (
+            ["-I", "256k"],
+            USAGE,
+            "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 262144)",
+        ),
+        (
+            ["-I", "512k", "-o", "no_modern"],
+            USAGE,
+            "slab_chunk_max (bytes: 1048576) cannot be larger than -I (item_size_max 524288)",
+        ),
+        (
+            ["-o", "slab_chunk_max=1000"],
+            USAGE,
+            "-I (item_size_max: 1048576) must be evenly divisible by slab_chunk_max (bytes: 1000)",
+        ),
+        (
+            ["-I", "2m", "-o", "slab_chunk_max=2097152"],
+            USAGE,
+            "slab_chunk_max (bytes: 2097152) must divide evenly into 1048576 (slab_page_size)",
+        ),
         (["-N", "x"], 1, "Maximum number of NAPI IDs must be greater than 0"),
         (["-N", "9"], USAGE, "Number of napi_ids(9) cannot be greater than number of threads(4)"),
         (["-D", ""], 1, "No delimiter specified"),

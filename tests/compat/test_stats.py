@@ -230,6 +230,32 @@ def test_names_are_exactly_those_of_1_6_45_in_its_order(client):
     assert list(client.stats()) == STATS_OF_1_6_45
 
 
+MAINTAINER = {"lru_maintainer_juggles", "evicted_active", "moves_to_cold", "moves_to_warm", "moves_within_lru"} | {
+    "direct_reclaims",
+    "lru_bumps_dropped",
+}
+
+
+@pytest.mark.parametrize(
+    "option, gone",
+    [
+        ("no_lru_crawler", {"lru_crawler_running", "lru_crawler_starts"}),
+        ("no_lru_maintainer", MAINTAINER),
+        ("no_slab_reassign", {name for name in STATS_OF_1_6_45 if name.startswith("slab_reassign")} | {"slabs_moved"}),
+    ],
+)
+def test_a_part_that_is_off_has_no_statistics(client, launch, option, gone):
+    with launch("-o", option).client() as other:
+        names, items = list(other.stats()), other.talk(stored("k", "v") + b"stats items\r\n")
+    assert names == [name for name in client.stats() if name not in gone and not is_new(name, option)]
+    assert (b"items:1:number_cold" in items) == (option != "no_lru_maintainer")
+
+
+def is_new(name, option):
+    """One that 1.6.18 had beside those."""
+    return option == "no_slab_reassign" and name == "slab_reassign_evictions_nomem"
+
+
 def test_cpu_time_is_that_of_the_process(client):
     ticks = os.sysconf("SC_CLK_TCK")
     client.talk(stored("k", "x" * 100_000) + b"get k\r\n" * 300)

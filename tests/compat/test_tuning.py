@@ -84,3 +84,10 @@ def test_reassign_knows_the_classes_of_the_daemon(launch, factor, classes):
     with launch("-f", factor).client() as client:
         client.ask(b"slabs reassign %d 1\r\n" % classes, NOSPARE)
         client.ask(b"slabs reassign %d 1\r\n" % (classes + 1), BADCLASS)
+
+
+def test_what_was_turned_off_cannot_be_tuned(launch):
+    with launch("-o", "no_slab_reassign,no_lru_maintainer").client() as client:
+        client.ask(b"slabs reassign 1 2\r\n", b"CLIENT_ERROR slab reassignment disabled\r\n")
+        client.ask(b"lru mode flat\r\nlru temp_ttl 100\r\n", b"ERROR\r\n" * 2)
+        client.ask(b"lru tune 20 40 0.2 2\r\n", b"OK\r\n")
