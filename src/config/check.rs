@@ -127,7 +127,7 @@ fn item_size(settings: &Settings) -> Option<(Source, Complaint)> {
             "-I (item_size_max: {size}) must be evenly divisible by slab_chunk_max (bytes: {chunk})"
         );
         (later(source, chunk_source), what, "write a multiple of it")
-    } else if PAGE % chunk != 0 {
+    } else if !PAGE.is_multiple_of(chunk) {
         let what = format!(
             "slab_chunk_max (bytes: {chunk}) must divide evenly into {PAGE} (slab_page_size)"
         );
