@@ -194,7 +194,8 @@ fn a_wrong_command_line_exits_with_2() {
 fn the_manual_has_every_option_and_command() {
     let page = std::fs::read_to_string("docs/man/pairctl.1").unwrap();
     let mut help = pairctl(&["--help"]).0;
-    for command in ["health", "bench", "keys", "dump", "load", "completions"] {
+    for command in ["health", "bench", "keys", "dump", "load", "completions", "verify", "handover"]
+    {
         help += &pairctl(&[command, "--help"]).0;
     }
     for word in help.split_whitespace().filter(|word| word.starts_with("--")) {
@@ -203,7 +204,7 @@ fn the_manual_has_every_option_and_command() {
     }
     for command in [
         "status", "stats", "display", "settings", "sizes", "keys", "dump", "load", "health",
-        "bench",
+        "bench", "verify", "handover",
     ] {
         assert!(
             help.contains(&format!("  {command}")) && page.contains(&format!(".It Cm {command}"))

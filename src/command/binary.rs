@@ -70,13 +70,23 @@ pub fn execute_frame<'a>(
         write_error(frame, Status::Forbidden, out);
         return Outcome::Close;
     }
-    if let Some(durability) = cache.peer_is_away()
-        && frame.request.writes()
-    {
-        durability.count_refused();
+    if cache.write_refusal().is_some() && frame.request.writes() {
+        cache.count_refused();
         write_error(frame, Status::Temporary, out);
         return Outcome::Continue;
     }
+    perform(cache, worker, now, login, frame, out)
+}
+
+/// Does one request, whether or not this node takes writes from its own clients.
+pub(super) fn perform<'a>(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    login: &mut Login,
+    frame: &Frame<'_>,
+    out: &mut Output,
+) -> Outcome<'a> {
     let context = Context { cache, worker, now };
     let done = match frame.request {
         Request::Get(get) => {

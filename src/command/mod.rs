@@ -29,6 +29,7 @@ pub use passwords::{PasswordFormat, Passwords};
 pub use remote::execute_raw;
 pub use settings::Settings;
 pub use text::{Outcome, execute, refuse, resume_get};
+use unconfirmed::Refusal;
 pub use unconfirmed::Unconfirmed;
 
 use crate::clock::Clock;
@@ -119,9 +120,21 @@ impl Cache {
         self.durability.as_ref().is_some_and(|durability| durability.is_strict())
     }
 
-    /// What writes wait for, while they would wait in vain and are refused.
-    fn peer_is_away(&self) -> Option<&Durability> {
-        self.durability.as_deref().filter(|durability| durability.refuses())
+    /// Why a request that may write is refused before it is done, if it is.
+    fn write_refusal(&self) -> Option<Refusal> {
+        let status = self.replication.as_deref()?;
+        if status.hands_over() {
+            return Some(Refusal::Handover);
+        }
+        self.durability.as_deref().filter(|durability| durability.refuses())?;
+        Some(Refusal::Away)
+    }
+
+    /// Counts a write that was refused.
+    fn count_refused(&self) {
+        if let Some(durability) = &self.durability {
+            durability.count_refused();
+        }
     }
 
     /// The CAS of an item as clients see it.

@@ -1,6 +1,6 @@
 //! Requests that the peer's clients made and this node decides.
 
-use super::{Cache, Login, WorkerCounters, execute, execute_frame};
+use super::{Cache, Login, WorkerCounters, binary as frames, text as lines};
 use crate::protocol::{Output, binary, text};
 use crate::replication::Raw;
 
@@ -12,10 +12,10 @@ pub fn execute_raw(cache: &Cache, worker: &WorkerCounters, raw: &Raw) -> Vec<u8>
     if raw.binary {
         if let binary::Parsed::Frame { frame, .. } = binary::parse(&raw.bytes, fits) {
             // Its client has logged in there, or need not.
-            execute_frame(cache, worker, now, &mut Login::Done, &frame, &mut out);
+            frames::perform(cache, worker, now, &mut Login::Done, &frame, &mut out);
         }
     } else if let text::Parsed::Request { request, noreply, .. } = text::parse(&raw.bytes, fits) {
-        execute(cache, worker, now, request, noreply, &mut out);
+        lines::perform(cache, worker, now, request, noreply, &mut out);
     }
     let mut slices = Vec::new();
     out.slices(&mut slices);

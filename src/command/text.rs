@@ -3,7 +3,6 @@
 use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::reply::line;
-use super::unconfirmed::REFUSED;
 use super::{
     Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, login, stats, tuning, watch,
 };
@@ -51,12 +50,24 @@ pub fn execute<'a>(
     noreply: bool,
     out: &mut Output,
 ) -> Outcome<'a> {
-    if let Some(durability) = cache.peer_is_away()
+    if let Some(refusal) = cache.write_refusal()
         && request.writes()
     {
-        durability.count_refused();
-        return refuse(REFUSED, noreply, out);
+        cache.count_refused();
+        return refuse(refusal.text(), noreply, out);
     }
+    perform(cache, worker, now, request, noreply, out)
+}
+
+/// Does one request, whether or not this node takes writes from its own clients.
+pub(super) fn perform<'a>(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    request: Request<'a>,
+    noreply: bool,
+    out: &mut Output,
+) -> Outcome<'a> {
     let context = Context { cache, worker, now };
     let reply = match request {
         Request::Get(get, keys) => return context.read(get, keys, out),

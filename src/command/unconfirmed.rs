@@ -5,8 +5,25 @@ use super::reply::line;
 use crate::protocol::Output;
 use crate::protocol::binary::Frame;
 
-/// What a client is told when its write was refused: nothing was done.
-pub(super) const REFUSED: &str = "SERVER_ERROR not written: the peer is away";
+/// Why a write was refused: nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It would wait for the peer in vain.
+    Away,
+    /// This node is about to be stopped.
+    Handover,
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Refusal::Away => "SERVER_ERROR not written: the peer is away",
+            Refusal::Handover => "SERVER_ERROR not written: this node hands over to its peer",
+        }
+    }
+}
+
 /// What it is told when its write was done here and may not be at the peer.
 const NOT_CONFIRMED: &str = "SERVER_ERROR not replicated: the peer did not confirm in time";
 /// What it is told when the key's owner can't be asked or does not answer.

@@ -107,6 +107,7 @@ async fn run(ready: Ready) -> io::Result<End> {
             _ = signals.terminate.recv() => break ("SIGTERM", false),
             _ = signals.interrupt.recv() => break ("SIGINT", false),
             _ = signals.user.recv() => break ("SIGUSR1", true),
+            _ = signals.handover.recv() => hand_over(&cache),
             Some(Request::Shutdown { graceful }) = asked.recv() => break ("shutdown", graceful),
         }
     };
@@ -133,6 +134,16 @@ fn reload_config(config: &mut Box<Config>, cache: &Cache, status: &str) {
     notify::ready(status);
 }
 
+/// SIGUSR2: no more writes from clients, or again.
+fn hand_over(cache: &Cache) {
+    let Some(replication) = &cache.replication else {
+        log::warn!("event=handover reason=\"there is no peer to hand over to\"");
+        return;
+    };
+    let writes = if replication.toggle_handover() { "refused" } else { "taken" };
+    log::info!("event=handover writes={writes} peer={}", replication.peer());
+}
+
 fn describe(cache: &Cache) -> String {
     let items = cache.store.stats(cache.clock.now()).total().number;
     match &cache.replication {
@@ -145,6 +156,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     user: Signal,
+    handover: Signal,
     hangup: Signal,
 }
 
@@ -154,6 +166,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             user: signal(SignalKind::user_defined1())?,
+            handover: signal(SignalKind::user_defined2())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }

@@ -32,6 +32,9 @@ pub(super) fn node(cache: &Cache, stopping: bool) -> Result<String, String> {
     let Some(replication) = &cache.replication else {
         return Ok(String::from("ready, replication disabled"));
     };
+    if replication.hands_over() {
+        return Err(format!("handing over to {}", replication.peer()));
+    }
     let figures = replication.figures();
     let alone = matches!(figures.state, State::Connecting | State::Refused);
     match (figures.filled, alone) {

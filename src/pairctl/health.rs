@@ -63,6 +63,9 @@ fn takes_clients(server: &Server) -> Result<String, String> {
     let (state, filled) = (value(&lines, "replication_state"), value(&lines, "replication_filled"));
     match (state, filled) {
         (Some("disabled"), _) => Ok(String::from("replication disabled")),
+        _ if value(&lines, "replication_handover") == Some("1") => {
+            Err(String::from("it hands over to its peer"))
+        }
         (Some(state), Some("1")) => Ok(format!("replication {state}")),
         (Some(state @ ("connecting" | "refused")), _) => {
             let lines = ask(server, "stats", READY_TIMEOUT)?;

@@ -3,6 +3,7 @@
 mod bench;
 mod client;
 mod dump;
+mod handover;
 mod health;
 mod load;
 mod record;
@@ -11,6 +12,7 @@ mod status;
 mod tables;
 mod tls;
 mod top;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -88,6 +90,10 @@ enum Action {
     },
     /// Show rates, hit ratio, lag and the busiest classes of the nodes side by side, live
     Top(top::Top),
+    /// Compare two nodes key by key while they serve, and name the keys that differ
+    Verify(verify::Verify),
+    /// Let a node of this host take no more writes, and say when it can be stopped without loss
+    Handover(handover::Handover),
     /// Exit 0 when clients may be sent to every node, even if it lost its peer
     Ready,
     /// Print what lets a shell complete the command line of pairctl, or of the daemon
@@ -165,6 +171,8 @@ fn run(command: &Action, servers: &[Server]) -> Outcome {
         Action::Load(load) => one(servers, |server| load::load(server, load)),
         Action::Health { timeout } => health::health(servers, *timeout),
         Action::Top(words) => top::top(servers, words),
+        Action::Verify(options) => verify::verify(servers, options),
+        Action::Handover(options) => one(servers, |server| handover::handover(server, options)),
         Action::Ready => health::ready(servers),
         Action::Completions { shell, program } => (completions(*shell, program), String::new(), 0),
         Action::Bench(load) => bench::bench(servers, load),

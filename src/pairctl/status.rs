@@ -9,11 +9,17 @@ use super::{Outcome, UNREACHABLE};
 type Stats = HashMap<String, String>;
 
 /// What each row is called, and the statistic it shows.
-static ROWS: [(&str, &str); 18] = [
+static ROWS: &[(&str, &str)] = &[
     ("state", "replication_state"),
     ("peer", "replication_peer"),
     ("role", "replication_role"),
+    ("sealed", "replication_sealed"),
     ("filled", "replication_filled"),
+    ("handing over", "replication_handover"),
+    ("durability", "replication_durability"),
+    ("fuse", "replication_fuse"),
+    ("unconfirmed writes", "replication_unconfirmed_writes"),
+    ("refused writes", "replication_refused_writes"),
     ("lag, operations", "replication_lag_ops"),
     ("lag, bytes", "replication_lag_bytes"),
     ("lag, ms", "replication_lag_ms"),
@@ -72,8 +78,12 @@ fn get(stats: &Stats, name: &str) -> String {
     let value = stats.get(name).map_or("", String::as_str);
     let shown = match (name, value) {
         (_, "") => "-",
-        ("replication_filled", "0") => "no",
-        ("replication_filled", _) => "yes",
+        ("replication_filled" | "replication_sealed" | "replication_handover", flag) => {
+            match flag {
+                "0" => "no",
+                _ => "yes",
+            }
+        }
         _ => value,
     };
     String::from(shown)

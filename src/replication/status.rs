@@ -5,6 +5,7 @@ use super::errands::{ErrandFigures, Errands};
 use super::session::Clients;
 use crate::store::{Node, Now, Store};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the link stands.
@@ -75,12 +76,19 @@ pub struct Status {
     peer: String,
     clients: Clients,
     figures: Mutex<Figures>,
+    /// This node takes no more writes: it is about to be stopped.
+    handover: AtomicBool,
 }
 
 impl Status {
     /// A link that has not been tried yet; `peer` is its address as configured.
     pub fn new(peer: String, clients: Clients) -> Status {
-        Status { peer, clients, figures: Mutex::new(Figures::default()) }
+        Status {
+            peer,
+            clients,
+            figures: Mutex::new(Figures::default()),
+            handover: AtomicBool::new(false),
+        }
     }
 
     /// The figures, to read or to change.
@@ -96,6 +104,16 @@ impl Status {
     /// What writes wait for, if they do.
     pub fn durability(&self) -> Option<&Arc<Durability>> {
         self.clients.durability.as_ref()
+    }
+
+    /// Whether this node takes no more writes, because it is about to be stopped.
+    pub fn hands_over(&self) -> bool {
+        self.handover.load(Ordering::Relaxed)
+    }
+
+    /// Begins to hand over, or takes that back; says which it is now.
+    pub fn toggle_handover(&self) -> bool {
+        !self.handover.fetch_xor(true, Ordering::Relaxed)
     }
 
     /// What connections want of the peer.
@@ -115,6 +133,7 @@ impl Status {
             peer: self.peer.clone(),
             durability: self.durability().map(|durability| durability.figures()),
             errands: self.clients.errands.figures(),
+            handover: self.hands_over(),
             node: store.node(),
             unsent: stats.unsent,
             conflicts: stats.conflicts,
@@ -143,6 +162,7 @@ pub struct Report {
     peer: String,
     durability: Option<DurabilityFigures>,
     errands: ErrandFigures,
+    handover: bool,
     node: Node,
     unsent: u64,
     conflicts: u64,
@@ -185,6 +205,7 @@ impl Report {
             ("clock_offset_ms", figures.clock_offset_ms.to_string()),
         ];
         fields.extend([
+            ("handover", u8::from(self.handover).to_string()),
             ("owners_decide", u8::from(self.errands.together).to_string()),
             ("fetched", self.errands.fetched.to_string()),
             ("fetched_found", self.errands.found.to_string()),
