@@ -373,7 +373,7 @@ fn passwords_choose_the_protocol_and_their_file_is_checked() {
     }
     fs::write(&users, "hidden".repeat(50)).unwrap();
     let (stderr, code) = exit(&["--check-config", &toml]);
-    assert!(stderr.contains(":3: Authfile [") && !stderr.contains("hidden"), "{stderr}");
+    assert!(stderr.contains(":3: line 1 of ") && !stderr.contains("hidden"), "{stderr}");
     assert_eq!(code, 78);
 }
 

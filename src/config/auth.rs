@@ -29,8 +29,8 @@ pub struct PasswordFile {
 
 /// Says what does not go together, and settles which protocol is spoken.
 pub(super) fn check(settings: &mut Settings) -> Option<(Source, Complaint)> {
-    let wrong = |source: &Source, code, what: &str, remedy: &str| {
-        Some((source.clone(), Complaint::new(code, what, remedy)))
+    let wrong = |source: &Source, what: &str, remedy: &str| {
+        Some((source.clone(), Complaint::new(USAGE, what, remedy)))
     };
     let chosen =
         Some(settings.protocol.value).filter(|_| settings.protocol.source != Source::Default);
@@ -39,16 +39,17 @@ pub(super) fn check(settings: &mut Settings) -> Option<(Source, Complaint)> {
     if sasl.value {
         if chosen.is_some_and(|protocol| protocol != Protocol::Binary) {
             let what = "ERROR: You cannot allow the ASCII protocol while using SASL.";
-            return wrong(&sasl.source, USAGE, what, "write -B binary, or leave -B out");
+            return wrong(&sasl.source, what, "write -B binary, or leave -B out");
         }
         if udp {
             let what = "ERROR: Cannot enable UDP while using binary SASL authentication.";
-            return wrong(&sasl.source, USAGE, what, "leave -U out");
+            return wrong(&sasl.source, what, "leave -U out");
         }
         if settings.sasl_file.value.is_none() && text.value.is_none() {
-            let what = "Error initializing sasl.\nno password file is named: set \
-                        MEMCACHED_SASL_PWDB=FILE, or sasl_file in [auth] of the TOML file";
-            return wrong(&sasl.source, FAILURE, what, "name one with lines user:password");
+            let what = "-S needs a file with passwords: MEMCACHED_SASL_PWDB=FILE in the \
+                        environment, or sasl_file in [auth] of the TOML file";
+            let complaint = Complaint::new(FAILURE, what, "name one with lines user:password");
+            return Some((sasl.source, complaint.after("Error initializing sasl.")));
         }
         settings.protocol.put(Protocol::Binary, &sasl.source);
     }
@@ -56,11 +57,11 @@ pub(super) fn check(settings: &mut Settings) -> Option<(Source, Complaint)> {
         if chosen.is_some_and(|protocol| protocol != Protocol::Ascii) {
             let what = "ERROR: You cannot allow the BINARY protocol while using ascii \
                         authentication tokens.";
-            return wrong(&text.source, USAGE, what, "write -B ascii, or leave -B out");
+            return wrong(&text.source, what, "write -B ascii, or leave -B out");
         }
         if udp {
             let what = "Cannot use UDP with ascii authentication enabled (-U 0 to disable)";
-            return wrong(&text.source, USAGE, what, "leave -U out");
+            return wrong(&text.source, what, "leave -U out");
         }
         settings.protocol.put(Protocol::Ascii, &text.source);
     }
@@ -94,14 +95,15 @@ impl PasswordFile {
                 |number| nix::errno::Errno::from_raw(number).desc().to_owned(),
             );
             let what = format!("Could not open authfile [{name}] for reading, error {reason}");
-            self.exit(&what, "make it a file that the daemon's user may read")
+            let remedy = "make it a file that the daemon's user may read";
+            self.exit(&Complaint::new(FAILURE, what, remedy))
         })?;
         let passwords = Passwords::parse(&text.bytes, self.format).map_err(|line| {
-            let what = format!(
-                "Authfile [{name}] has a malformed entry. Should be 'user:password'\n\
-                 line {line} of it is not, or is longer than 255 bytes"
-            );
-            self.exit(&what, "correct it")
+            let theirs =
+                format!("Authfile [{name}] has a malformed entry. Should be 'user:password'");
+            let what =
+                format!("line {line} of {name} is no user:password, or longer than 255 bytes");
+            self.exit(&Complaint::new(FAILURE, what, "correct it").after(theirs))
         })?;
         let mut warnings = Vec::new();
         if text.mode & READABLE_BY_ALL != 0 {
@@ -117,11 +119,10 @@ impl PasswordFile {
         Ok((passwords, warnings))
     }
 
-    fn exit(&self, what: &str, remedy: &str) -> Exit {
-        let complaint = Complaint::new(FAILURE, what, remedy);
+    fn exit(&self, complaint: &Complaint) -> Exit {
         match &self.named_in {
             Some(place) => Exit::faults(&[format!("{place}: {}", complaint.line())]),
-            None => Exit::command_line(&complaint),
+            None => Exit::command_line(complaint),
         }
     }
 }

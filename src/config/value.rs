@@ -13,19 +13,28 @@ pub(super) struct Complaint {
     /// What to do about it.
     pub(super) remedy: String,
     /// Lines around it on the command line.
-    frame: Option<String>,
+    frame: Option<Box<str>>,
+    /// memcached's words, where those here say more; scripts may look for them.
+    theirs: Option<Box<str>>,
     /// memcached says it on standard output.
     stdout: bool,
 }
 
 impl Complaint {
     pub(super) fn new(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Complaint {
-        Complaint { code, what: what.into(), remedy: remedy.into(), frame: None, stdout: false }
+        let (what, remedy) = (what.into(), remedy.into());
+        Complaint { code, what, remedy, frame: None, theirs: None, stdout: false }
     }
 
     /// As getopt words it: the program's name in front, and memcached's own line after it.
     pub(super) fn with_getopt_frame(mut self, program: &str) -> Complaint {
-        self.frame = Some(String::from(program));
+        self.frame = Some(program.into());
+        self
+    }
+
+    /// Has memcached's words before these on the command line.
+    pub(super) fn after(mut self, theirs: impl Into<Box<str>>) -> Complaint {
+        self.theirs = Some(theirs.into());
         self
     }
 
@@ -45,7 +54,10 @@ impl Complaint {
         match &self.frame {
             _ if self.stdout => String::new(),
             Some(program) => format!("{program}: {}\nIllegal argument \"?\"\n", self.what),
-            None => format!("{}\n", self.what),
+            None => {
+                let theirs = self.theirs.iter().map(|theirs| format!("{theirs}\n"));
+                theirs.chain([format!("{}\n", self.what)]).collect()
+            }
         }
     }
 
@@ -130,7 +142,8 @@ pub(super) fn memory(text: &str) -> Checked<u64> {
             USAGE,
             format!("Memory limit must be a number of megabytes greater than 0, not {text:?}."),
             "write the megabytes for items, such as 64",
-        )),
+        )
+        .after("Cannot set item size limit higher than 1/2 of memory max.")),
         Ok(_) => Err(Complaint::new(
             USAGE,
             format!("Memory limit of {text} megabytes is more than any machine has."),
@@ -159,6 +172,7 @@ pub(super) fn item_size(text: &str) -> Checked<u64> {
             format!("Item max size must be a number of bytes, perhaps with k or m, not {text:?}."),
             "write a size such as 1m",
         )
+        .after("Item max size cannot be less than 1024 bytes.")
     })
 }
 

@@ -6,8 +6,6 @@ pub(super) const USAGE: u8 = 64;
 pub(super) const NO_USER: u8 = 67;
 /// The system refused something.
 pub(super) const OS_ERROR: u8 = 71;
-/// A limit on arguments, and whatever memcached ends with 1.
-pub(super) const FAILURE: u8 = 1;
 
 /// Why the daemon ends before it serves, and with which code.
 #[derive(Debug)]

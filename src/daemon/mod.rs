@@ -21,7 +21,7 @@ use crate::replication::{Durability, Errands, Mode, Status};
 use crate::server::Listeners;
 use crate::store::{Node, Store};
 use crate::tls::Tls;
-use exit::{FAILURE, Fatal, USAGE};
+use exit::{Fatal, USAGE};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -117,11 +117,8 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         })?;
     }
     // As memcached's, it belongs to the user that the daemon runs as.
-    if let Some(path) = &config.pid_file
-        && let Err(error) = pid_file::write(path)
-    {
-        let message = format!("could not write the pid file {}: {error}", path.display());
-        return Err(Fatal { message, code: FAILURE });
+    if let Some(path) = &config.pid_file {
+        pid_file::write(path);
     }
     let (cache, link) = build(&config, store, node, passwords, tls);
     restart::begin_serving(&config, node)?;

@@ -1,19 +1,22 @@
 //! `-P`: the file with the process id.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-/// Writes the process id beside `path` and renames it there, so that nobody reads half of it.
-pub(super) fn write(path: &Path) -> io::Result<()> {
+/// Writes the process id beside `path` and renames it there, so that nobody reads half of it. As
+/// for memcached, not being able to is no reason not to serve.
+pub(super) fn write(path: &Path) {
     if let Some(pid) = running(path) {
         log::warn!("WARNING: The pid file contained the following (running) pid: {pid}");
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".tmp");
     let unfinished = PathBuf::from(unfinished);
-    fs::write(&unfinished, format!("{}\n", std::process::id()))?;
-    fs::rename(unfinished, path)
+    let written = fs::write(&unfinished, format!("{}\n", std::process::id()));
+    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, path)) {
+        let name = unfinished.display();
+        log::warn!("Could not open the pid file {name} for writing: {error}");
+    }
 }
 
 /// Removes the file, if the directory still lets us.

@@ -14,7 +14,6 @@ import bmemcached
 import pylibmc
 import pytest
 
-from . import daemon
 from .test_binary import (
     FORBIDDEN,
     GET,
@@ -290,10 +289,3 @@ assert client.set("k", "value") and client.get("k") == "value"
         assert done.returncode == (0 if logs_in else 1), done.stderr
         if not logs_in:
             assert "AUTHENTICATION FAILURE" in done.stderr.upper()
-
-
-def test_sasl_without_anything_to_check_with_ends_the_start(binary):
-    root = ["-u", "root"] if os.geteuid() == 0 else []
-    done = daemon.run(binary, *root, "-l", "127.0.0.1", "-p", "-1", "-S")
-    assert done.returncode == 1
-    assert "Error initializing sasl." in done.stderr.splitlines()

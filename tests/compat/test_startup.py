@@ -60,6 +60,30 @@ def as_root():
             USAGE,
             "slab_chunk_max (bytes: 2097152) must divide evenly into 1048576 (slab_page_size)",
         ),
+        (["-m", "0"], USAGE, "Cannot set item size limit higher than 1/2 of memory max."),
+        (["-m", "x"], USAGE, "Cannot set item size limit higher than 1/2 of memory max."),
+        (["-I", "x"], USAGE, "Item max size cannot be less than 1024 bytes."),
+        (["-I", "0"], USAGE, "Item max size cannot be less than 1024 bytes."),
+        (["-B", "x"], USAGE, "Invalid value for binding protocol: x"),
+        (["-S", "-B", "ascii"], USAGE, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        (["-S", "-B", "auto"], USAGE, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        (["-S", "-U", "11999"], USAGE, "ERROR: Cannot enable UDP while using binary SASL authentication."),
+        (["-S"], 1, "Error initializing sasl."),
+        (
+            ["-Y", "/nonexistent", "-B", "binary"],
+            USAGE,
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+        ),
+        (
+            ["-Y", "/nonexistent", "-B", "auto"],
+            USAGE,
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+        ),
+        (
+            ["-Y", "/nonexistent", "-U", "11999"],
+            USAGE,
+            "Cannot use UDP with ascii authentication enabled (-U 0 to disable)",
+        ),
         (["-N", "x"], 1, "Maximum number of NAPI IDs must be greater than 0"),
         (["-N", "9"], USAGE, "Number of napi_ids(9) cannot be greater than number of threads(4)"),
         (["-D", ""], 1, "No delimiter specified"),
@@ -171,6 +195,23 @@ def test_a_path_too_long_for_a_unix_socket_ends_the_start(binary, tmp_path):
     done = daemon.run(binary, *as_root(), "-s", path)
     assert done.returncode == OS_ERROR
     assert done.stderr.endswith(f"failed to listen on UNIX socket: {path}: File name too long\n")
+
+
+def test_a_path_too_long_for_a_socket_ends_the_start(binary, tmp_path):
+    if binary.resolve().name != "paircached":
+        pytest.skip("memcached 1.6.18 cuts the path and listens there")
+    path = tmp_path / ("x" * 120)
+    done = daemon.run(binary, *as_root(), "-s", path)
+    assert done.returncode == OS_ERROR
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith(f"failed to listen on UNIX socket: {path}: ")], lines
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pid_file_that_cannot_be_written_does_not_end_the_start(launch):
+    server = launch("-P", "/nonexistent/pid")
+    says = "Could not open the pid file /nonexistent/pid.tmp for writing: No such file or directory"
+    assert says in server.log.read_text()
 
 
 def test_a_unix_socket_does_not_replace_a_file(binary, tmp_path):
