@@ -204,7 +204,7 @@ impl Durability {
 
     /// Both hold the same but for what has been on its way for `lag`: if that is little, whoever
     /// writes from now on waits again.
-    pub(super) fn in_sync(&self, lag: Duration) {
+    pub fn in_sync(&self, lag: Duration) {
         if lag < self.timeout / 2 && self.open.swap(false, Ordering::Relaxed) {
             let unconfirmed = self.unconfirmed.load(Ordering::Relaxed);
             let refused = self.refused.load(Ordering::Relaxed);

@@ -1,0 +1,402 @@
+//! Two real cores over a simulated network that delays, stalls one way or both, and breaks, on
+//! hosts whose clocks differ and drift, that freeze, and that die and come back empty. Every seed
+//! is one history; at its end, and at every death, the promises are checked.
+//!
+//! `SIM_SEEDS=10000 cargo test --test simulation` runs as many; a seed that fails is named, and
+//! `SIM_SEED=n` runs it alone.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use bytes::BytesMut;
+use paircached::replication::hello::Hello;
+use paircached::replication::session::{Clients, Session};
+use paircached::replication::{Durability, Memory, Mode};
+use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk, Written};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+const START: u64 = 1_800_000_000_000;
+const WINDOW: u64 = 64 << 10;
+const KEYS: u64 = 40;
+const STEPS: u64 = 400;
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// A key's history: each version that was written and its value, or that it was deleted.
+type History = BTreeMap<Vec<u8>, BTreeMap<Version, Option<Vec<u8>>>>;
+
+struct Host {
+    node: Node,
+    store: Arc<Store>,
+    durability: Arc<Durability>,
+    incarnation: u64,
+    memory: Memory,
+    session: Option<Session>,
+    /// Milliseconds that its clock is off, as a signed number.
+    offset: i64,
+    /// It does nothing until then.
+    frozen_until: u64,
+    /// Bytes on their way to it, with the time of their arrival.
+    road: VecDeque<(u64, Vec<u8>)>,
+    /// Nothing arrives until then, but nothing is lost.
+    stalled_until: u64,
+    input: BytesMut,
+    /// It has had everything since it was last started.
+    whole: bool,
+    /// Writes of its clients that wait for the peer.
+    waiting: Vec<(Vec<u8>, Version, oneshot::Receiver<bool>)>,
+}
+
+impl Host {
+    fn new(node: Node, incarnation: u64, random: &mut Random, memory: u64) -> Host {
+        let store = Arc::new(Store::new(&Settings {
+            memory,
+            evictions: true,
+            item_size_max: 1 << 20,
+            growth_factor: 1.25,
+            chunk_size: 48,
+            cas: true,
+            tombstone_memory: Some(1 << 20),
+        }));
+        store.set_node(node);
+        Host {
+            node,
+            store,
+            durability: Arc::new(Durability::new(Mode::SemiSync, Duration::from_secs(1))),
+            incarnation,
+            memory: Memory::default(),
+            session: None,
+            offset: random.below(60_000) as i64 - 30_000,
+            frozen_until: 0,
+            road: VecDeque::new(),
+            stalled_until: 0,
+            input: BytesMut::new(),
+            whole: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn hello(&self, now: Now) -> Hello {
+        Hello {
+            protocol: Hello::protocol(),
+            node: self.node,
+            node_fixed: true,
+            incarnation: self.incarnation,
+            clock: now.0,
+            seen_incarnation: self.memory.peer_incarnation,
+            seen_batch: self.memory.applied_batch,
+            window: WINDOW,
+            item_size_max: 1 << 20,
+            cluster: String::new(),
+        }
+    }
+
+    fn contents(&self) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
+        let mut contents = BTreeMap::new();
+        for shard in 0..SHARDS {
+            let mut walk = Walk::since(Version::NONE);
+            while !self.store.walk(shard, &mut walk, usize::MAX, |change| {
+                if let Change::Set { key, value, version, .. } = change {
+                    contents.insert(key.to_vec(), (value.to_vec(), version));
+                }
+            }) {}
+        }
+        contents
+    }
+}
+
+struct World {
+    random: Random,
+    hosts: [Host; 2],
+    now: u64,
+    history: History,
+    flushed: Version,
+    /// The newest version of each key that a client was told is on both.
+    confirmed: BTreeMap<Vec<u8>, Version>,
+    writes: u64,
+    /// Which write of all each version was.
+    numbers: BTreeMap<Version, u64>,
+    died: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random(seed);
+        let hosts = [
+            Host::new(Node::A, 10, &mut random, 64 << 20),
+            Host::new(Node::B, 1_000_010, &mut random, 64 << 20),
+        ];
+        World {
+            random,
+            hosts,
+            now: START,
+            history: History::new(),
+            flushed: Version::NONE,
+            confirmed: BTreeMap::new(),
+            writes: 0,
+            numbers: BTreeMap::new(),
+            died: false,
+        }
+    }
+
+    /// What a host's clock says.
+    fn clock(&self, host: usize) -> Now {
+        Now(self.now.saturating_add_signed(self.hosts[host].offset))
+    }
+
+    fn awake(&self, host: usize) -> bool {
+        self.hosts[host].frozen_until <= self.now
+    }
+
+    fn connect(&mut self) {
+        if self.hosts[0].session.is_some() || !self.awake(0) || !self.awake(1) {
+            return;
+        }
+        let hellos = [0, 1].map(|host| self.hosts[host].hello(self.clock(host)));
+        for host in 0..2 {
+            let now = self.clock(host);
+            let this = &mut self.hosts[host];
+            let clients =
+                Clients { durability: Some(Arc::clone(&this.durability)), ..Clients::default() };
+            let memory = std::mem::take(&mut this.memory);
+            let store = Arc::clone(&this.store);
+            let (ours, theirs) = (&hellos[host], &hellos[1 - host]);
+            this.session = Some(Session::start(store, clients, memory, ours, theirs, now));
+        }
+    }
+
+    /// The connection breaks: what is on its way is lost.
+    fn cut(&mut self) {
+        for host in &mut self.hosts {
+            host.road.clear();
+            host.input.clear();
+            if let Some(session) = host.session.take() {
+                host.memory = session.end();
+            }
+        }
+    }
+
+    /// One host takes in what has arrived and says what it has to say.
+    fn run(&mut self, host: usize) {
+        if !self.awake(host) || self.hosts[host].session.is_none() {
+            return;
+        }
+        let (now, clock) = (self.now, self.clock(host));
+        let this = &mut self.hosts[host];
+        while this.stalled_until <= now && this.road.front().is_some_and(|(at, _)| *at <= now) {
+            this.input.extend_from_slice(&this.road.pop_front().unwrap().1);
+        }
+        let mut out = Vec::new();
+        let session = this.session.as_mut().unwrap();
+        let went =
+            session.receive(&mut this.input, clock).and_then(|()| session.produce(&mut out, clock));
+        if session.is_in_sync() {
+            this.whole = true;
+            this.durability.in_sync(Duration::ZERO);
+        }
+        if went.is_err() {
+            // Silence; anything else would be a fault.
+            assert!(went.unwrap_err().to_string().contains("nothing heard"), "{went:?}");
+            return self.cut();
+        }
+        // What is said may be cut anywhere on its way.
+        let road = &mut self.hosts[1 - host].road;
+        let last = road.back().map_or(0, |(at, _)| *at);
+        while !out.is_empty() {
+            let piece = 1 + self.random.below(out.len() as u64) as usize;
+            let at = last.max(now + self.random.below(5));
+            road.push_back((at, out.drain(..piece).collect()));
+        }
+        self.hear_confirmations();
+    }
+
+    fn hear_confirmations(&mut self) {
+        for host in &mut self.hosts {
+            host.waiting.retain_mut(|(key, version, waiting)| match waiting.try_recv() {
+                Ok(true) => {
+                    let newest = self.confirmed.entry(key.clone()).or_default();
+                    *newest = (*newest).max(*version);
+                    false
+                }
+                Err(oneshot::error::TryRecvError::Empty) => true,
+                _ => false,
+            });
+        }
+    }
+
+    fn write(&mut self, host: usize) {
+        if !self.awake(host) {
+            return;
+        }
+        let (clock, store) = (self.clock(host), Arc::clone(&self.hosts[host].store));
+        let key = format!("k{}", self.random.below(KEYS)).into_bytes();
+        self.writes += 1;
+        let value = format!("{}-{}", self.writes, "x".repeat(self.random.below(3_000) as usize));
+        let written = if self.random.one_in(4) {
+            store.entry(&key, clock).delete().map(|version| (version, None))
+        } else {
+            let mut entry = store.entry_with_room(&key, value.len(), clock).unwrap();
+            Some((entry.put(0, 0, &[value.as_bytes()]), Some(value.into_bytes())))
+        };
+        let Some((version, value)) = written else { return };
+        self.numbers.insert(version, self.writes);
+        self.history.entry(key.clone()).or_default().insert(version, value);
+        let this = &mut self.hosts[host];
+        if let Some(waiting) = this.durability.hold(Written::take(), Instant::now()) {
+            this.waiting.push((key, version, waiting));
+        }
+    }
+
+    /// The host dies and comes back empty, with another clock.
+    fn die(&mut self, host: usize) {
+        self.hear_confirmations();
+        self.died = true;
+        let survivor = &self.hosts[1 - host];
+        if survivor.whole {
+            self.nothing_confirmed_is_lost(survivor);
+        } else {
+            self.confirmed.clear();
+        }
+        self.cut();
+        let old = &self.hosts[host];
+        let (node, incarnation) = (old.node, old.incarnation + 1);
+        self.hosts[host] = Host::new(node, incarnation, &mut self.random, 64 << 20);
+        // A flush that the survivor had not heard of died too.
+        self.flushed = self.hosts[1 - host].store.flush_state().horizon;
+    }
+
+    fn nothing_confirmed_is_lost(&self, host: &Host) {
+        let held = host.contents();
+        for (key, version) in &self.confirmed {
+            let newest = self.history[key].range(version..);
+            let gone = *version < self.flushed || newest.clone().any(|(_, value)| value.is_none());
+            match held.get(key) {
+                Some((value, has)) => {
+                    // Nobody remembers a delete that both have; a node that came back with a slow
+                    // clock may write after it with an older version.
+                    let deleted = self.history[key].get(version) == Some(&None);
+                    let later = World::number_of(value) > self.numbers[version];
+                    assert!(has >= version || deleted && later, "{key:?} is older than confirmed");
+                }
+                None => assert!(gone, "{key:?} was confirmed and is lost"),
+            }
+        }
+    }
+
+    /// Which write of all it was, by its value.
+    fn number_of(value: &[u8]) -> u64 {
+        let digits = value.split(|&byte| byte == b'-').next().unwrap();
+        std::str::from_utf8(digits).unwrap().parse().unwrap()
+    }
+
+    fn step(&mut self) {
+        self.now += self.random.below(4);
+        let host = self.random.below(2) as usize;
+        match self.random.below(100) {
+            0..30 => self.write(host),
+            30..31 => {
+                if self.awake(host) {
+                    let store = Arc::clone(&self.hosts[host].store);
+                    store.flush(self.clock(host));
+                    self.flushed = self.flushed.max(store.flush_state().horizon);
+                    Written::take();
+                }
+            }
+            31..33 => self.hosts[host].stalled_until = self.now + self.random.below(3_000),
+            33..34 => self.hosts[host].frozen_until = self.now + self.random.below(7_000),
+            34..36 => self.cut(),
+            36..37 => self.die(host),
+            37..40 => self.connect(),
+            // Time passes, and the clocks drift.
+            40..42 => {
+                self.now += self.random.below(2_000);
+                self.hosts[host].offset += self.random.below(21) as i64 - 10;
+            }
+            _ => self.run(host),
+        }
+    }
+
+    fn settle(&mut self) {
+        for host in &mut self.hosts {
+            (host.stalled_until, host.frozen_until) = (0, 0);
+        }
+        for _ in 0..20_000 {
+            self.now += 1;
+            self.connect();
+            self.run(0);
+            self.run(1);
+            let settled = |host: &Host| {
+                let session = host.session.as_ref();
+                session.is_some_and(|session| session.is_in_sync() && session.is_drained())
+                    && host.road.is_empty()
+            };
+            if self.hosts.iter().all(settled) {
+                return;
+            }
+        }
+        panic!("they never settle");
+    }
+
+    fn check(&mut self) {
+        let held = self.hosts[0].contents();
+        assert!(held == self.hosts[1].contents(), "the two differ");
+        for (key, (value, version)) in &held {
+            let history = &self.history[key];
+            assert_eq!(history.get(version), Some(&Some(value.clone())), "{key:?} is made up");
+            assert!(*version >= self.flushed, "{key:?} was flushed");
+        }
+        if !self.died {
+            for (key, history) in &self.history {
+                let (version, newest) = history.last_key_value().unwrap();
+                let expected = newest.as_ref().filter(|_| *version >= self.flushed);
+                assert_eq!(held.get(key).map(|(value, _)| value), expected, "{key:?}");
+            }
+        }
+        self.hear_confirmations();
+        self.nothing_confirmed_is_lost(&self.hosts[0]);
+    }
+}
+
+fn run(seed: u64) {
+    Written::note_from_now();
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn whatever_happens_the_pair_keeps_its_promises() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("SIM_SEED") {
+        return run(seed);
+    }
+    for seed in 0..number("SIM_SEEDS").unwrap_or(200) {
+        if std::panic::catch_unwind(|| run(seed)).is_err() {
+            panic!("seed {seed} fails; SIM_SEED={seed} cargo test --test simulation runs it alone");
+        }
+    }
+}
