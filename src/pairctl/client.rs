@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::server::Server;
-use super::tls;
+use super::{login, tls};
 
 /// How long a node may take to answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// No statistics are longer.
 const LONGEST_ANSWER: usize = 4 << 20;
+/// What a node says that wants a password first.
+const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 /// No line of a dump is longer: a key may take three bytes for each of its own.
 const LONGEST_LINE: u64 = 16 << 10;
 
@@ -37,6 +39,9 @@ pub(crate) fn ask(
     let clean = |line: &str| line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     let mut lines: Vec<String> = text.lines().map(clean).collect();
     match lines.last() {
+        Some(last) if last == UNAUTHENTICATED => {
+            Err(format!("{server} wants a password; name the file of one by --auth-file"))
+        }
         Some(last) if is_error(last) => Err(format!(
             "{server} answers \"{last}\" to \"{command}\"; is it a paircached that knows this?"
         )),
@@ -152,6 +157,22 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn connect(server: &Server, deadline: Instant) -> io::Result<Box<dyn Stream>> {
+    let mut stream = dial(server, deadline)?;
+    if let Some(words) = login::words() {
+        stream.limit(left(deadline)?)?;
+        stream.write_all(words)?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") && answer.len() < login::ANSWER_MAX {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            answer.extend(byte);
+        }
+        login::check(&answer)?;
+    }
+    Ok(stream)
+}
+
+fn dial(server: &Server, deadline: Instant) -> io::Result<Box<dyn Stream>> {
     let (host, port, config) = match server {
         Server::Unix(path) => return Ok(Box::new(UnixStream::connect(path)?)),
         Server::Tcp(host, port) => (host.as_str(), *port, None),
@@ -229,6 +250,7 @@ fn advice(error: &io::Error) -> &'static str {
             "does it speak TLS there, is its certificate of --ca and for the host in -s, and does \
              it ask for one (--cert)?"
         }
+        io::ErrorKind::PermissionDenied => "is there a user:password of its in --auth-file?",
         _ => "are host and port right (-s HOST:PORT)?",
     }
 }

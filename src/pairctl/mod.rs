@@ -6,6 +6,7 @@ mod dump;
 mod handover;
 mod health;
 mod load;
+mod login;
 mod record;
 mod server;
 mod status;
@@ -41,6 +42,8 @@ struct Arguments {
     servers: Vec<Server>,
     #[command(flatten)]
     tls: tls::Options,
+    #[command(flatten)]
+    login: login::Options,
     #[command(subcommand)]
     command: Action,
 }
@@ -141,8 +144,9 @@ impl Action {
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    let Arguments { servers, tls, mut command } = Arguments::parse();
+    let Arguments { servers, tls, login, mut command } = Arguments::parse();
     let servers = command.take_node().and_then(|node| {
+        login.take()?;
         let named = node.map_or(servers, |node| vec![node]);
         tls.secure(named)
     });

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -277,3 +278,39 @@ def test_a_bad_file_ends_the_start(binary, users, content, says):
     # memcached 1.6.18 ends neither the one line nor the reason of the other.
     assert done.stderr.startswith(says.format(users)), done.stderr
     assert "foo" not in done.stderr
+
+
+class TestPairctl:
+    @pytest.fixture(autouse=True)
+    def _ours(self, guarded):
+        if guarded.binary.resolve().name != "paircached":
+            pytest.skip("once is enough")
+
+    def pairctl(self, server, *words):
+        command = [str(daemon.ours().parent / "pairctl"), "-s", server.address, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    @pytest.mark.parametrize("words", [("status",), ("stats", "settings"), ("bench", "--requests", "100", "--fill")])
+    def test_it_logs_in_with_the_first_line_of_a_file(self, guarded, users, words):
+        done = self.pairctl(guarded, "--auth-file", users, *words)
+        assert done.returncode == 0, done.stderr
+        assert "errors     0," in done.stdout or words[0] != "bench"
+
+    def test_it_says_what_is_missing(self, guarded, tmp_path):
+        done = self.pairctl(guarded, "status")
+        assert "wants a password; name the file of one by --auth-file" in done.stdout + done.stderr
+        wrong = tmp_path / "wrong"
+        wrong.write_text("foo:no\n")
+        done = self.pairctl(guarded, "--auth-file", wrong, "stats", "settings")
+        assert "does not take the password; is there a user:password of its in --auth-file?" in done.stderr
+        assert done.returncode == 3
+        wrong.write_text("foo\n")
+        done = self.pairctl(guarded, "--auth-file", wrong, "status")
+        assert done.returncode == 2 and "does not begin with a line user:password" in done.stderr
+
+    def test_a_node_without_passwords_keeps_nothing_of_it(self, launch, users):
+        server = launch()
+        done = self.pairctl(server, "--auth-file", users, "stats", "settings")
+        assert done.returncode == 0, done.stderr
+        with server.client() as client:
+            client.ask(b"get pairctl-login\r\n", b"END\r\n")

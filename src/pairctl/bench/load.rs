@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::super::client::ANSWER_TIMEOUT;
 use super::super::server::Server;
-use super::super::tls;
+use super::super::{login, tls};
 use super::Load;
 use super::keys::{Chooser, Random, Values, push_key};
 use super::reply::{Replies, Tally};
@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 /// Connects within the time that an answer may take.
 pub(super) async fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
     let connecting = async {
-        let stream: Box<dyn Stream> = match server {
+        let mut stream: Box<dyn Stream> = match server {
             Server::Unix(path) => Box::new(UnixStream::connect(path).await?),
             Server::Tcp(host, port) => Box::new(tcp(host, *port).await?),
             Server::Tls(host, port, config) => {
@@ -47,6 +47,14 @@ pub(super) async fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
                 Box::new(connector.connect(tls::name(host)?, tcp(host, *port).await?).await?)
             }
         };
+        if let Some(words) = login::words() {
+            stream.write_all(words).await?;
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\n") && answer.len() < login::ANSWER_MAX {
+                answer.push(stream.read_u8().await?);
+            }
+            login::check(&answer)?;
+        }
         Ok(stream)
     };
     tokio::time::timeout(ANSWER_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(too_long()))
