@@ -4,11 +4,17 @@ LAB_KEEP=1 leaves it running, which makes the next run quick; `vagrant/lab down`
 """
 
 import os
+import pathlib
+import shutil
+import subprocess
 
 import pytest
 
 from nodes import TOP, Node, Pair, lab
 
+BUILT = TOP / "target" / "rpm" / "repo"
+HIGHER = TOP / "target" / "rpm" / "repo-2"
+ON_THE_NODES = TOP / "target" / "lab" / "repo"
 NET = os.environ.get("LAB_NET", "192.168.56")
 
 
@@ -33,3 +39,21 @@ def pair(deployed):
     deployed.wait_until_in_sync()
     deployed.forget_everything()
     return deployed
+
+
+def index(repository):
+    subprocess.run(["createrepo_c", "--quiet", repository], check=True, timeout=60)
+
+
+@pytest.fixture
+def higher_release(deployed):
+    """The same package as release 2, in the repository that the nodes see."""
+    made, source = HIGHER / "repodata" / "repomd.xml", BUILT / "repodata" / "repomd.xml"
+    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([TOP / "rpm" / "build"], env=os.environ | {"RELEASE": "2", "CHECK": "no"}, check=True, timeout=900)
+    added = [pathlib.Path(shutil.copy(rpm, ON_THE_NODES)) for rpm in HIGHER.rglob("*.rpm") if ".src." not in rpm.name]
+    index(ON_THE_NODES)
+    yield "2"
+    for rpm in added:
+        rpm.unlink()
+    index(ON_THE_NODES)

@@ -1,18 +1,9 @@
 """What yum does to a node that is part of a running pair."""
 
-import os
-import pathlib
-import shutil
-import subprocess
 import time
 
 import pytest
 
-from nodes import TOP
-
-BUILT = TOP / "target" / "rpm" / "repo"
-HIGHER = TOP / "target" / "rpm" / "repo-2"
-ON_THE_NODES = TOP / "target" / "lab" / "repo"
 SYSCONFIG = "/etc/sysconfig/memcached"
 EDIT = "MAXCONN=777"
 
@@ -40,24 +31,6 @@ def assert_well(pair, node, items):
     pair.wait_until_both_hold(items)
     assert EDIT in node.run(f"cat {SYSCONFIG}").splitlines()
     assert node.stats("settings")["maxconns"] == "777"
-
-
-def index(repository):
-    subprocess.run(["createrepo_c", "--quiet", repository], check=True, timeout=60)
-
-
-@pytest.fixture
-def higher_release(deployed):
-    """The same package as release 2, in the repository that the nodes see."""
-    made, source = HIGHER / "repodata" / "repomd.xml", BUILT / "repodata" / "repomd.xml"
-    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run([TOP / "rpm" / "build"], env=os.environ | {"RELEASE": "2", "CHECK": "no"}, check=True, timeout=900)
-    added = [pathlib.Path(shutil.copy(rpm, ON_THE_NODES)) for rpm in HIGHER.rglob("*.rpm") if ".src." not in rpm.name]
-    index(ON_THE_NODES)
-    yield "2"
-    for rpm in added:
-        rpm.unlink()
-    index(ON_THE_NODES)
 
 
 def release(node):
