@@ -215,9 +215,9 @@ impl World {
             this.whole = true;
             this.durability.in_sync(Duration::ZERO);
         }
-        if went.is_err() {
+        if let Err(error) = went {
             // Silence; anything else would be a fault.
-            assert!(went.unwrap_err().to_string().contains("nothing heard"), "{went:?}");
+            assert!(error.to_string().contains("nothing heard"), "{error}");
             return self.cut();
         }
         // What is said may be cut anywhere on its way.
@@ -295,7 +295,7 @@ impl World {
                 Some((value, has)) => {
                     // Nobody remembers a delete that both have; a node that came back with a slow
                     // clock may write after it with an older version.
-                    let deleted = self.history[key].get(version) == Some(&None);
+                    let deleted = newest.clone().any(|(_, value)| value.is_none());
                     let later = World::number_of(value) > self.numbers[version];
                     assert!(has >= version || deleted && later, "{key:?} is older than confirmed");
                 }
