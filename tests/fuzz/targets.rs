@@ -1,7 +1,7 @@
 //! What is fuzzed: for each target a function that takes any bytes, and panics where something that
 //! must hold does not. `cargo test --test parsers` replays what is kept of the fuzzers' findings.
 
-use super::dialogue::{converse, pieces_by, whole};
+use super::dialogue::{converse, log_in, pieces_by, whole};
 use bytes::BytesMut;
 use paircached::config::load;
 use paircached::protocol::Protocol;
@@ -17,10 +17,11 @@ use std::sync::Arc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("text", text),
     ("meta", text),
     ("binary", binary),
+    ("login", login),
     ("link", link),
     ("hello", hello),
     ("sysconfig", sysconfig),
@@ -35,6 +36,13 @@ pub fn text(bytes: &[u8]) {
 /// The binary protocol: the same replies however the bytes arrive.
 pub fn binary(bytes: &[u8]) {
     any_pieces(Protocol::Binary, bytes);
+}
+
+/// Either protocol where a password is asked for, chosen by the first byte: the same replies however
+/// the bytes arrive.
+pub fn login(bytes: &[u8]) {
+    let protocol = if bytes.first() == Some(&0x80) { Protocol::Binary } else { Protocol::Ascii };
+    assert_eq!(log_in(protocol, bytes, pieces_by(bytes)), log_in(protocol, bytes, whole()));
 }
 
 fn any_pieces(protocol: Protocol, bytes: &[u8]) {

@@ -4,6 +4,7 @@ mod binary;
 mod corpus;
 #[path = "../fuzz/dialogue.rs"]
 pub mod dialogue;
+mod login;
 #[path = "../fuzz/targets.rs"]
 pub mod targets;
 mod text;
