@@ -148,3 +148,14 @@ def test_two_nodes_started_at_once_and_restarted_again_and_again_always_find_eac
             node.start()
         for node in pair:
             eventually("they found each other", node.in_sync)
+
+
+def test_a_win_is_given_once_on_each_node(pair):
+    pair[0].ask(b"ms k 1\r\na\r\nmd k I\r\nmn\r\n", b"MN\r\n")
+    for node in pair:
+        asked = b"mg k\r\n"
+        eventually("it won", lambda node=node: node.ask(asked, b"\r\n") == b"HD X W\r\n")
+        assert node.ask(asked, b"\r\n") == b"HD Z X\r\n"
+    pair[0].ask(b"ms k 1\r\nb\r\nmg k h\r\n", b"HD h0\r\n")
+    eventually("it is new there", lambda: pair[1].ask(b"mg k h\r\n", b"\r\n") == b"HD h0\r\n")
+    assert pair[0].ask(b"mg k h\r\n", b"\r\n") == b"HD h1\r\n"
