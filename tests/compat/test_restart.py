@@ -238,7 +238,7 @@ def test_a_start_that_fails_leaves_the_file_as_it_is(binary, ours, started, plac
     stop(server)
     other = filled(started(file="other"))
     user = ["-u", "root"] if os.geteuid() == 0 else []
-    for args in (["-p", other.port], ["-p", "-1", "-P", "/nonexistent/pid"]):
+    for args in (["-p", other.port], ["-s", "/nonexistent/socket"]):
         done = daemon.run(binary, *user, "-l", "127.0.0.1", *args, "-e", place / "memory")
         assert done.returncode != 0
     assert held(started()) == VALUE
