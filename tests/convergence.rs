@@ -299,6 +299,7 @@ fn settings(memory: u64, tombstones: u64) -> Settings {
         chunk_size: 48,
         cas: true,
         tombstone_memory: Some(tombstones),
+        huge_pages: false,
     }
 }
 

@@ -78,6 +78,7 @@ impl Host {
             chunk_size: 48,
             cas: true,
             tombstone_memory: Some(1 << 20),
+            huge_pages: false,
         }));
         store.set_node(node);
         Host {

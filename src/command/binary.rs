@@ -223,7 +223,7 @@ impl Context<'_> {
                 Some(bytes) => {
                     reply.behind = bytes.len();
                     write(frame, Status::Ok, &reply, out);
-                    out.push_shared(bytes.clone());
+                    out.push_shared(bytes);
                 }
                 None => {
                     reply.value = if get.show_value { item.value() } else { &[] };

@@ -66,7 +66,7 @@ fn push_flag(letter: u8, number: u64, out: &mut Output) {
 
 fn push_value(item: Item<'_>, out: &mut Output) {
     match item.shared() {
-        Some(bytes) => out.push_shared(bytes.clone()),
+        Some(bytes) => out.push_shared(bytes),
         None => out.push(item.value()),
     }
     out.push(b"\r\n");
@@ -126,6 +126,9 @@ impl Context<'_> {
         let touches = call.options.exptime.is_some();
         let counter = if touches { &self.worker.cmd_touch } else { &self.worker.cmd_get };
         counter.add(1);
+        if touches {
+            self.cache.store.prepare_touch(self.now);
+        }
         match self.seek(call.key) {
             Found::Hit(mut entry) => {
                 if let Some(stats) = entry.class_stats() {
@@ -143,8 +146,7 @@ impl Context<'_> {
         if call.options.vivify.is_none() {
             return call.quietly("EN", out);
         }
-        let Ok(mut entry) = self.cache.store.entry_with_room(call.key, size_of::<u64>(), self.now)
-        else {
+        let Ok(mut entry) = self.cache.store.entry_with_room(call.key, 0, self.now) else {
             return line(out, NO_MEMORY);
         };
         // Another connection may have come first.

@@ -143,6 +143,7 @@ impl Context<'_> {
 
     fn touched<'s, 'k>(&'s self, key: &'k [u8], exptime: i64) -> Option<Entry<'s, 'k>> {
         self.worker.cmd_touch.add(1);
+        self.cache.store.prepare_touch(self.now);
         let Found::Hit(mut entry) = self.seek(key) else {
             self.worker.touch_misses.add(1);
             return None;
@@ -180,7 +181,11 @@ impl Context<'_> {
         }
         let store = &self.cache.store;
         let size = store.item_size(key.len(), value.flags, value.bytes.len());
-        let Ok(mut entry) = store.entry_with_room(key, value.bytes.len(), self.now) else {
+        let room = match verb {
+            Verb::Append | Verb::Prepend => store.entry_to_join(key, value.bytes.len(), self.now),
+            _ => store.entry_with_room(key, value.bytes.len(), self.now),
+        };
+        let Ok(mut entry) = room else {
             return self.no_room(verb, key, size);
         };
         if watched {

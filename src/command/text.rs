@@ -230,7 +230,7 @@ impl Context<'_> {
         }
         out.push(b"\r\n");
         match item.shared() {
-            Some(bytes) => out.push_shared(bytes.clone()),
+            Some(bytes) => out.push_shared(bytes),
             None => out.push(item.value()),
         }
         out.push(b"\r\n");

@@ -1,8 +1,8 @@
-//! The one memory budget of all shards.
+//! The one memory budget of everything that items cost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that items, tombstones and their index entries may cost together, and do.
+/// Bytes that items, tombstones, index and ghosts may cost together, and do.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: AtomicU64,
@@ -35,19 +35,37 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How far the use is above the limit: more than nothing only after the limit was lowered.
-    pub(super) fn excess(&self) -> u64 {
-        self.used().saturating_sub(self.limit())
+    /// What may be used at the moment.
+    pub(super) fn bound(&self) -> u64 {
+        self.limit().max(self.ceiling.load(Ordering::Relaxed))
     }
 
-    /// Takes `bytes` if they fit.
-    pub(super) fn reserve(&self, bytes: u64) -> bool {
-        let limit = self.limit().max(self.ceiling.load(Ordering::Relaxed));
-        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    /// Whether `bytes` more would fit.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.bound()
     }
 
-    /// Books the difference between what was reserved and what was really taken or given back.
+    /// Whether `bytes` more would fit below the limit itself.
+    pub(super) fn is_below_limit(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit()
+    }
+
+    /// Takes `bytes` if they fit with `spare` left over.
+    pub(super) fn reserve(&self, bytes: u64, spare: u64) -> bool {
+        let bound = self.bound();
+        let taken = |used: u64| {
+            let sum = used.checked_add(bytes)?;
+            (sum.checked_add(spare)? <= bound).then_some(sum)
+        };
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// Gives `bytes` back.
+    pub(super) fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Books what was taken or given back without asking: small things that can't wait.
     pub(super) fn settle(&self, difference: i64) {
         if difference != 0 {
             self.used.fetch_add(difference as u64, Ordering::Relaxed);
@@ -62,17 +80,17 @@ mod tests {
     #[test]
     fn after_the_limit_was_lowered_a_write_needs_room_for_itself_only() {
         let budget = Budget::new(1000);
-        assert!(budget.reserve(1000));
+        assert!(budget.reserve(1000, 0));
         budget.set_limit(100);
-        assert!(!budget.reserve(10));
-        budget.settle(-10);
-        assert!(budget.reserve(10));
-        budget.settle(-500);
+        assert!(!budget.reserve(10, 0));
+        budget.release(10);
+        assert!(budget.reserve(10, 0));
+        budget.release(500);
         budget.lower_ceiling();
-        assert!(!budget.reserve(1), "what came down stays down");
-        budget.settle(-450);
+        assert!(!budget.reserve(1, 0), "what came down stays down");
+        budget.release(450);
         budget.lower_ceiling();
-        assert!(budget.reserve(50));
-        assert!(!budget.reserve(1), "the limit holds again");
+        assert!(budget.reserve(40, 10));
+        assert!(!budget.reserve(1, 10), "the limit holds again");
     }
 }

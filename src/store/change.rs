@@ -58,13 +58,6 @@ pub struct Mark {
     pub binary: bool,
 }
 
-impl Mark {
-    /// Bytes that the item is longer for it.
-    pub(super) fn len(self) -> usize {
-        if self.cas.is_some() { size_of::<u64>() } else { 0 }
-    }
-}
-
 impl Change<'_> {
     /// The newest version it speaks of.
     pub fn newest(&self) -> Version {

@@ -1,10 +1,13 @@
 //! One key, locked: what a command reads and writes in one step.
 
 use super::Store;
-use super::change::Mark;
+use super::block::block_cost;
+use super::change::{Applied, Change, Mark};
+use super::log::{Lane, Log, Position, Purpose};
+use super::record::{BLOCK_LEN, HEADER, OPTIONS_MAX, Record, Stored};
 use super::shard::{NewItem, Shard};
-use super::slots::{Data, FETCHED, Slot, WON};
 use super::stats::ClassStats;
+use super::tombstone::Remains;
 use super::version::{Now, Version};
 use super::written::Written;
 use bytes::Bytes;
@@ -15,65 +18,67 @@ use std::sync::atomic::Ordering;
 /// A live item, as long as its shard is locked.
 #[derive(Clone, Copy)]
 pub struct Item<'a> {
-    slot: &'a Slot,
+    shard: &'a Shard,
+    record: Record<'a>,
+    now: Now,
 }
 
 impl<'a> Item<'a> {
-    pub(super) fn new(slot: &'a Slot) -> Item<'a> {
-        Item { slot }
+    pub(super) fn new(shard: &'a Shard, record: Record<'a>, now: Now) -> Item<'a> {
+        Item { shard, record, now }
     }
 
     /// The key.
     pub fn key(&self) -> &'a [u8] {
-        self.slot.key()
+        self.record.key()
     }
 
     /// The value's bytes.
     pub fn value(&self) -> &'a [u8] {
-        self.slot.value()
+        self.shard.value(self.record)
     }
 
     /// The value by reference, if it is large enough for that to be cheaper than a copy.
-    pub fn shared(&self) -> Option<&'a Bytes> {
-        match &self.slot.data {
-            Data::Shared(shared) => Some(&shared.1),
-            Data::Packed(_) => None,
+    pub fn shared(&self) -> Option<Bytes> {
+        match self.record.stored() {
+            Stored::Inline(_) => None,
+            Stored::Block { number, len } => Some(self.shard.log.blocks.share(number, len)),
         }
     }
 
     /// The client's flags.
     pub fn flags(&self) -> u32 {
-        self.slot.flags
+        self.record.flags()
     }
 
     /// The CAS that clients see.
     pub fn cas(&self) -> u64 {
-        self.slot.mark().cas.unwrap_or(self.slot.version.raw())
+        self.record.mark().cas.unwrap_or(self.record.version().raw())
     }
 
     /// What the meta commands left on it.
     pub fn mark(&self) -> Mark {
-        self.slot.mark()
+        self.record.mark()
     }
 
     /// Whether it was read since it was written.
     pub fn fetched(&self) -> bool {
-        self.slot.marks & FETCHED != 0
+        self.record.fetched()
     }
 
     /// Unix seconds of the last read or write.
     pub fn accessed(&self) -> u32 {
-        self.slot.accessed
+        self.record.accessed(self.now.seconds())
     }
 
     /// When it was written.
     pub fn version(&self) -> Version {
-        self.slot.version
+        self.record.version()
     }
 
     /// Unix seconds at which it is gone; 0 is never.
     pub fn exptime(&self) -> u32 {
-        self.slot.exptime
+        self.record.exptime()
     }
 }
 
@@ -82,18 +87,11 @@ pub(super) struct Locked<'s> {
     store: &'s Store,
     number: usize,
     guard: MutexGuard<'s, Shard>,
-    /// Bytes reserved for what is about to be written.
-    pub(super) reserved: u64,
 }
 
 impl<'s> Locked<'s> {
-    pub(super) fn new(
-        store: &'s Store,
-        number: usize,
-        guard: MutexGuard<'s, Shard>,
-        reserved: u64,
-    ) -> Locked<'s> {
-        Locked { store, number, guard, reserved }
+    pub(super) fn new(store: &'s Store, number: usize, guard: MutexGuard<'s, Shard>) -> Locked<'s> {
+        Locked { store, number, guard }
     }
 }
 
@@ -113,8 +111,9 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let balance = std::mem::take(&mut self.guard.balance);
-        self.store.budget.settle(balance - self.reserved as i64);
+        let cost = self.guard.cost();
+        let charged = std::mem::replace(&mut self.guard.charged, cost);
+        self.store.log.budget.settle(cost as i64 - charged as i64);
         if std::mem::take(&mut self.guard.ring.pushed) {
             let bit = 1 << self.number;
             let dirty = &self.store.dirty;
@@ -127,22 +126,117 @@ impl Drop for Locked<'_> {
     }
 }
 
+/// What a write may take: a place at the end of the log, and a block for a large value.
+pub(super) struct Room<'s> {
+    log: &'s Log,
+    shard: usize,
+    lane: Option<MutexGuard<'s, Lane>>,
+    block: Option<u32>,
+}
+
+impl<'s> Room<'s> {
+    /// None; where a record moves nevertheless, it takes what can be had without evicting.
+    pub(super) fn none(log: &'s Log, shard: usize) -> Room<'s> {
+        Room { log, shard, lane: None, block: None }
+    }
+
+    /// Reserves what a record of a key and a value of these lengths takes at most. `to_main` if the
+    /// key has come back soon after it was evicted; `held` is the block of its old value. Where there
+    /// is no room, says how many bytes must be free for it.
+    pub(super) fn reserve(
+        &mut self,
+        key: usize,
+        value: usize,
+        to_main: bool,
+        held: Option<u32>,
+    ) -> Result<(), u64> {
+        let log = self.log;
+        let mut wanted = log.segment_size() as u64;
+        let mut size = HEADER + key + OPTIONS_MAX + value;
+        if value >= log.block_from() {
+            size = HEADER + key + OPTIONS_MAX + BLOCK_LEN;
+            let is_held = held.is_some_and(|number| log.blocks.can_overwrite(number, value));
+            if !is_held {
+                wanted += block_cost(value);
+                self.block = self.new_block(value, log.spare());
+                self.block.ok_or(wanted)?;
+            }
+        }
+        let lane = if to_main { log.main_lane() } else { log.lane(self.shard) };
+        let lane = self.lane.insert(lane);
+        if log.room(lane, size, Purpose::Write) { Ok(()) } else { Err(wanted) }
+    }
+
+    fn new_block(&self, value: usize, spare: u64) -> Option<u32> {
+        let cost = block_cost(value);
+        if !self.log.budget.reserve(cost, spare) {
+            return None;
+        }
+        let taken = self.log.blocks.take(value);
+        if taken.is_none() {
+            self.log.budget.release(cost);
+        }
+        taken
+    }
+
+    pub(super) fn has_lane(&self) -> bool {
+        self.lane.is_some()
+    }
+
+    pub(super) fn lane(&mut self) -> &mut Lane {
+        self.lane.get_or_insert_with(|| self.log.lane(self.shard))
+    }
+
+    /// A block for a value of `len` bytes: the reserved one, or one that can be had as it is.
+    pub(super) fn take_block(&mut self, len: usize) -> Option<u32> {
+        match self.block {
+            Some(number) if self.log.blocks.holds(number, len) => self.block.take(),
+            _ => self.new_block(len, 0),
+        }
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.block {
+            self.log.blocks.release(number);
+        }
+    }
+}
+
 /// One key with its shard locked. Short-lived by contract: no I/O while one is held.
 pub struct Entry<'s, 'k> {
     pub(super) shard: Locked<'s>,
+    pub(super) room: Room<'s>,
     pub(super) hash: u64,
     pub(super) key: &'k [u8],
     pub(super) now: Now,
-    /// The slot of the live item, if there is one.
-    pub(super) live: Option<u32>,
-    /// The slot of the key, whatever it holds.
-    pub(super) found: Option<u32>,
+    /// Where the live item stands, if there is one.
+    pub(super) live: Option<Position>,
+    /// Where the item of the key stands, live or not.
+    pub(super) found: Option<Position>,
 }
 
 impl Entry<'_, '_> {
     /// The live item of this key.
     pub fn item(&self) -> Option<Item<'_>> {
-        self.live.map(|at| Item::new(self.shard.slots.get(at)))
+        self.live.map(|at| Item::new(&self.shard, self.shard.record(at), self.now))
+    }
+
+    /// Sees to it that a value of `value` bytes can be written, or says how many bytes must be free
+    /// for that.
+    pub(super) fn reserve(&mut self, value: usize) -> Result<(), u64> {
+        let held = self.found.and_then(|at| match self.shard.record(at).stored() {
+            Stored::Block { number, .. } => Some(number),
+            Stored::Inline(_) => None,
+        });
+        let to_main = self.found.is_none() && self.shard.ghosts.contains(self.hash);
+        self.room.reserve(self.key.len(), value, to_main, held)
+    }
+
+    /// Applies a change of the peer's to this key; nothing else can be done with the entry then.
+    pub(super) fn merge(mut self, change: &Change<'_>) -> Applied {
+        self.shard.merge(self.hash, change, &mut self.room, self.now)
     }
 
     /// Writes an item; the caller has made room for the value. Returns its new version.
@@ -150,15 +244,19 @@ impl Entry<'_, '_> {
         self.put_marked(flags, exptime, value, Mark::default())
     }
 
-    /// As [`Entry::put`], with a mark; a CAS in it needs room for 8 bytes more.
+    /// As [`Entry::put`], with a mark; a mark takes no room.
     pub fn put_marked(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
         let version = self.shard.next_version(self.now);
         let touched = Version::NONE;
         let new = NewItem { key: self.key, value, flags, exptime, version, touched, mark };
-        let at = self.shard.put(self.hash, self.found, &new, self.now);
-        self.shard.record(at, version);
+        let at = self.shard.put(self.hash, self.found, &new, &mut self.room, self.now);
+        if at.is_none() {
+            // The peer must not go on to serve what this write would have replaced.
+            self.shard.bury(self.hash, self.key.into(), version, Remains::Tombstone, 1);
+        }
+        self.shard.record_write(self.hash, version);
         Written::note(version);
-        (self.found, self.live) = (Some(at), Some(at));
+        (self.found, self.live) = (at, at);
         version
     }
 
@@ -166,29 +264,30 @@ impl Entry<'_, '_> {
     pub fn delete(&mut self) -> Option<Version> {
         let at = self.live.take()?;
         self.found = None;
-        let version = self.shard.delete(at, self.now);
+        let version = self.shard.delete(self.hash, at, self.now);
         Written::note(version);
         Some(version)
     }
 
     /// Sets the expiry of the live item, in Unix seconds; the version stays.
     pub fn touch(&mut self, exptime: u32) {
-        if let Some(at) = self.live {
-            let touched = self.shard.next_version(self.now);
-            let slot = self.shard.slots.get_mut(at);
-            slot.exptime = exptime;
-            slot.touched = touched;
-            self.shard.record(at, touched);
+        let Some(at) = self.live else { return };
+        let mut touched = Version::NONE;
+        if self.shard.replicated.is_some() {
+            touched = self.shard.next_version(self.now);
+            self.shard.record_write(self.hash, touched);
             Written::note(touched);
-            self.mark_read();
         }
+        let at = self.shard.touch(self.hash, at, exptime, touched, &mut self.room);
+        (self.found, self.live) = (at, at);
+        self.mark_read();
     }
 
     /// Notes that a client was told to write the live item anew. It is this node's word: the peer
     /// hears of it with the item only.
     pub fn mark_won(&mut self) {
         if let Some(at) = self.live {
-            self.shard.slots.get_mut(at).marks |= WON;
+            self.shard.record_mut(at).mark_won();
         }
     }
 
@@ -196,10 +295,7 @@ impl Entry<'_, '_> {
     pub fn mark_read(&mut self) {
         if let Some(at) = self.live {
             let seconds = self.now.seconds();
-            let slot = self.shard.slots.get_mut(at);
-            slot.marks |= FETCHED;
-            slot.visited = true;
-            slot.accessed = seconds;
+            self.shard.record_mut(at).mark_read(seconds);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Looking at every item, in steps short enough for a lock.
 
+use super::index::Reached;
 use super::version::Now;
 use super::{Item, SHARDS, Store};
 
@@ -7,11 +8,11 @@ use super::{Item, SHARDS, Store};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     shard: usize,
-    position: u32,
+    reached: Reached,
 }
 
 impl Store {
-    /// Shows the live items among the next `limit` places of one shard; true when all were seen. An
+    /// Shows the live items among about the next `limit` of one shard; true when all were seen. An
     /// item that is there from the first step to the last is shown once; one that comes or goes
     /// meanwhile may be.
     pub fn inspect(
@@ -25,17 +26,24 @@ impl Store {
             return true;
         }
         let shard = self.lock(cursor.shard);
-        let end = shard.slots.len().min(cursor.position.saturating_add(limit));
-        for at in cursor.position..end {
-            if shard.is_live(at, now) {
-                show(Item::new(shard.slots.get(at)));
+        let mut seen = 0;
+        while seen < limit {
+            let before = cursor.reached;
+            // An empty bucket is looked at, too.
+            seen += 1;
+            let more = shard.index.visit(&mut cursor.reached, |at| {
+                seen += 1;
+                let record = shard.record(at);
+                let is_new = || self.hash(record.key()).reverse_bits() >= before;
+                if !shard.is_dead(record, now) && is_new() {
+                    show(Item::new(&shard, record, now));
+                }
+            });
+            if !more {
+                *cursor = Cursor { shard: cursor.shard + 1, reached: 0 };
+                break;
             }
         }
-        *cursor = if end == shard.slots.len() {
-            Cursor { shard: cursor.shard + 1, position: 0 }
-        } else {
-            Cursor { shard: cursor.shard, position: end }
-        };
         cursor.shard >= SHARDS
     }
 }

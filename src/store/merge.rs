@@ -1,46 +1,58 @@
 //! How a change of the peer's enters a shard: the newest wins, whatever the order of arrival.
 
 use super::change::{Applied, Change};
+use super::entry::Room;
+use super::log::Position;
 use super::shard::{NewItem, Shard};
-use super::slots::State;
 use super::version::{Now, Version};
 
 impl Shard {
     /// The one way a change of the peer's enters: it wins if it is newer than what is here.
-    pub(super) fn merge(&mut self, hash: u64, change: &Change<'_>, now: Now) -> Applied {
+    pub(super) fn merge(
+        &mut self,
+        hash: u64,
+        change: &Change<'_>,
+        room: &mut Room<'_>,
+        now: Now,
+    ) -> Applied {
         match *change {
             Change::Set { key, value, flags, exptime, version, touched, mark } => {
                 self.clock.observe(version.max(touched));
                 let found = self.find(hash, key);
-                if let Some(verdict) = self.refuses(found, version) {
+                if let Some(verdict) = self.refuses(hash, key, found, version) {
                     if verdict == Applied::Stale {
-                        self.merge_touch(found, version, touched, exptime);
+                        self.merge_touch(hash, found, (version, touched), exptime, room);
                     }
                     return verdict;
                 }
                 let new = NewItem { key, value: &[value], flags, exptime, version, touched, mark };
-                let at = self.put(hash, found, &new, now);
-                if self.is_dead(self.slots.get(at), now) {
-                    self.forget(at);
+                let Some(at) = self.put(hash, found, &new, room, now) else {
+                    return Applied::Dropped;
+                };
+                if self.is_dead(self.record(at), now) {
+                    self.forget(hash, at);
                 }
                 Applied::Accepted
             }
             Change::Delete { key, version } => {
                 self.clock.observe(version);
                 let found = self.find(hash, key);
-                match (found, self.refuses(found, version)) {
-                    (Some(at), None) => {
-                        self.forget(at);
-                        Applied::Accepted
-                    }
-                    (None, _) => Applied::Accepted,
-                    (_, Some(verdict)) => verdict,
+                if found.is_none() && self.tombstones.get(hash, key).is_none() {
+                    return Applied::Accepted;
                 }
+                if let Some(verdict) = self.refuses(hash, key, found, version) {
+                    return verdict;
+                }
+                match found {
+                    Some(at) => self.forget(hash, at),
+                    None => self.tombstones.remove(hash, key),
+                }
+                Applied::Accepted
             }
             Change::Touch { key, version, touched, exptime } => {
                 self.clock.observe(touched);
                 let found = self.find(hash, key);
-                if self.merge_touch(found, version, touched, exptime) {
+                if self.merge_touch(hash, found, (version, touched), exptime, room) {
                     Applied::Accepted
                 } else {
                     Applied::Stale
@@ -53,14 +65,23 @@ impl Shard {
         }
     }
 
-    fn refuses(&mut self, found: Option<u32>, version: Version) -> Option<Applied> {
+    fn refuses(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        found: Option<Position>,
+        version: Version,
+    ) -> Option<Applied> {
         if version < self.horizon {
             return Some(Applied::Stale);
         }
-        let Some(at) = found else {
-            return (version <= self.floor).then_some(Applied::Dropped);
+        let here = match found {
+            Some(at) => self.record(at).version(),
+            None => match self.tombstones.get(hash, key) {
+                Some(tombstone) => tombstone.version,
+                None => return (version <= self.floor).then_some(Applied::Dropped),
+            },
         };
-        let here = self.slots.get(at).version;
         let ours = here.node() == self.node();
         if here != version && ours && here > self.acked {
             self.conflicts += 1;
@@ -68,19 +89,20 @@ impl Shard {
         (here >= version).then_some(Applied::Stale)
     }
 
+    /// `(version, touched)`: the value that was touched, and when.
     fn merge_touch(
         &mut self,
-        found: Option<u32>,
-        version: Version,
-        touched: Version,
+        hash: u64,
+        found: Option<Position>,
+        (version, touched): (Version, Version),
         exptime: u32,
+        room: &mut Room<'_>,
     ) -> bool {
         let Some(at) = found else { return false };
-        let slot = self.slots.get_mut(at);
-        let newer = slot.state == State::Item && slot.version == version && touched > slot.touched;
+        let record = self.record(at);
+        let newer = record.version() == version && touched > record.touched();
         if newer {
-            slot.touched = touched;
-            slot.exptime = exptime;
+            self.touch(hash, at, exptime, touched, room);
         }
         newer
     }
@@ -89,18 +111,5 @@ impl Shard {
     pub(super) fn flush_before(&mut self, horizon: Version) {
         self.horizon = self.horizon.max(horizon);
         self.clock.observe(horizon);
-    }
-
-    /// Drops every item up to `floor`: it can't be known which of them were deleted at the peer.
-    pub(super) fn drop_in_doubt(&mut self, floor: Version) -> u64 {
-        let mut dropped = 0;
-        for at in 0..self.slots.len() {
-            let slot = self.slots.get(at);
-            if slot.state == State::Item && slot.version <= floor {
-                self.end(at, State::Tombstone);
-                dropped += 1;
-            }
-        }
-        dropped
     }
 }

@@ -8,21 +8,33 @@
 //! Keys are spread over [`SHARDS`] shards by a keyed hash, each behind a lock that is held for one
 //! step only. Memory is one budget for all of them.
 
+mod area;
+mod block;
 mod budget;
 mod change;
+#[cfg(test)]
+mod check;
 mod classes;
+mod clean;
 mod entry;
 mod evict;
+mod expiry;
+mod ghost;
+mod index;
 mod inspect;
+mod log;
 mod merge;
+mod record;
 mod restore;
 mod ring;
+mod segment;
 mod shard;
-mod slots;
 mod stats;
 mod stream;
+mod table;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod version;
 mod written;
 
@@ -31,30 +43,36 @@ pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item};
 pub use inspect::Cursor;
 pub use restore::Progress;
-pub use slots::SHARED_FROM;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};
 pub use version::{Node, Now, Version};
 pub use written::Written;
 
 use ahash::RandomState;
-use budget::Budget;
-use entry::Locked;
+use clean::Cleaner;
+use entry::{Locked, Room};
+use log::Log;
 use shard::{Replicated, Shard};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Number of shards: many more than workers, and as many as an atomic word has bits.
 pub const SHARDS: usize = 64;
 
-/// Slots that the background search looks at under one lock.
-const CRAWL_STEP: u32 = 512;
-/// Locks that one tick of the background search takes, after a flush and otherwise.
-const CRAWL_STEPS: (usize, usize) = (256, 4);
-/// Locks that one tick takes to come below a limit that was lowered.
+/// Values from this size on are shared with the connections that send them instead of copied, and
+/// smaller ones, too, where the whole memory is small.
+pub const SHARED_FROM: usize = record::INLINE_MAX;
+
+/// Records that one tick moves to gather what sparse segments hold.
+const COMPACT_STEPS: usize = 4096;
+/// Records that one look under the cleaner's lock takes in.
+const CLEAN_STEP: usize = 256;
+/// Looks that one tick takes to come below a limit that was lowered.
 const SHRINK_STEPS: usize = 256;
-/// Oldest items per shard that `stats items` looks at for its ages.
-const AGE_SAMPLE: usize = 64;
+/// Attempts at a write: others may take what was freed for it.
+const ATTEMPTS: usize = 1000;
+/// Memory for which the index begins with a bucket, in bytes.
+const MEMORY_PER_BUCKET: u64 = 16 * 1024;
 
 /// What a store is made from.
 #[derive(Clone, Debug)]
@@ -73,6 +91,8 @@ pub struct Settings {
     pub cas: bool,
     /// Bytes that remembered deletes may cost; `None` when there is no peer.
     pub tombstone_memory: Option<u64>,
+    /// Whether the memory is to be backed by huge pages where the system has some (`-L`).
+    pub huge_pages: bool,
 }
 
 /// There is no room, and nothing may be evicted for it.
@@ -99,7 +119,8 @@ pub type EvictionObserver = Box<dyn Fn(Item<'_>, Now) + Send + Sync>;
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    budget: Budget,
+    log: Arc<Log>,
+    cleaner: Mutex<Cleaner>,
     classes: Arc<Classes>,
     evictions: bool,
     item_size_max: u64,
@@ -111,10 +132,6 @@ pub struct Store {
     dirty: AtomicU64,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     evicted: OnceLock<EvictionObserver>,
-    next_victim: AtomicUsize,
-    next_crawl: AtomicUsize,
-    /// Shards that a flush has left full of dead items.
-    to_crawl: AtomicUsize,
     crawling: AtomicBool,
 }
 
@@ -128,12 +145,22 @@ impl Store {
             // Remembered deletes must never fill the cache.
             tombstone_limit: bytes.min(settings.memory / 4) / SHARDS as u64,
         });
-        Store {
-            shards: (0..SHARDS)
-                .map(|number| Mutex::new(Shard::new(number, Arc::clone(&classes), replicated)))
-                .collect(),
+        let log = Arc::new(Log::new(settings.memory, settings.huge_pages));
+        let level = (settings.memory / SHARDS as u64 / MEMORY_PER_BUCKET).max(1).ilog2();
+        let shard = |number| {
+            Mutex::new(Shard::new(
+                number,
+                level,
+                Arc::clone(&log),
+                Arc::clone(&classes),
+                replicated,
+            ))
+        };
+        let store = Store {
+            shards: (0..SHARDS).map(shard).collect(),
             hasher: RandomState::new(),
-            budget: Budget::new(settings.memory),
+            log,
+            cleaner: Mutex::new(Cleaner::default()),
             classes,
             evictions: settings.evictions,
             item_size_max: settings.item_size_max,
@@ -143,24 +170,24 @@ impl Store {
             dirty: AtomicU64::new(0),
             wake: OnceLock::new(),
             evicted: OnceLock::new(),
-            next_victim: AtomicUsize::new(0),
-            next_crawl: AtomicUsize::new(0),
-            to_crawl: AtomicUsize::new(0),
             crawling: AtomicBool::new(true),
-        }
+        };
+        // Each settles what its empty index costs.
+        (0..SHARDS).for_each(|number| drop(store.lock(number)));
+        store
     }
 
     fn lock(&self, number: usize) -> Locked<'_> {
-        self.lock_reserved(number, 0)
+        Locked::new(self, number, guard(&self.shards[number]))
     }
 
-    fn lock_reserved(&self, number: usize, reserved: u64) -> Locked<'_> {
-        Locked::new(self, number, guard(&self.shards[number]), reserved)
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     fn shard_of(hash: u64) -> usize {
-        // The index uses the low bits for its buckets and the top seven for its tags.
-        (hash >> 48) as usize % SHARDS
+        // The index uses the low bits.
+        (hash >> 58) as usize
     }
 
     /// Reads an item: `take` sees it while its shard is locked.
@@ -180,26 +207,34 @@ impl Store {
 
     /// Finds a live item; one that is dead is taken out of the way, and the finding says of what it died.
     pub fn seek<'s, 'k>(&'s self, key: &'k [u8], now: Now) -> Found<Entry<'s, 'k>> {
-        let mut entry = self.open(key, now, 0);
+        let mut entry = self.entry(key, now);
         if entry.live.is_some() {
             return Found::Hit(entry);
         }
         let Some(at) = entry.found else {
             return Found::Miss;
         };
-        let slot = entry.shard.slots.get(at);
-        if slot.state != slots::State::Item {
-            return Found::Miss;
-        }
-        let found =
-            if slot.version < entry.shard.horizon { Found::Flushed } else { Found::Expired };
-        entry.shard.reclaim(at, now);
+        let version = entry.shard.record(at).version();
+        let found = if version < entry.shard.horizon { Found::Flushed } else { Found::Expired };
+        entry.shard.retire(entry.hash, at, evict::Reason::Reclaimed, now);
         found
+    }
+
+    /// To be called before an item is sought to be touched: that may take some room.
+    pub fn prepare_touch(&self, now: Now) {
+        if self.log.is_short() {
+            self.clean_on_the_way(now);
+        }
     }
 
     /// Locks a key for a step that writes nothing new.
     pub fn entry<'s, 'k>(&'s self, key: &'k [u8], now: Now) -> Entry<'s, 'k> {
-        self.open(key, now, 0)
+        let hash = self.hash(key);
+        let number = Store::shard_of(hash);
+        let shard = self.lock(number);
+        let found = shard.find(hash, key);
+        let live = found.filter(|&at| !shard.is_dead(shard.record(at), now));
+        Entry { shard, room: Room::none(&self.log, number), hash, key, now, live, found }
     }
 
     /// Locks a key with room for a value of `value` bytes.
@@ -209,38 +244,36 @@ impl Store {
         value: usize,
         now: Now,
     ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        let cost = slots::cost_of(key.len(), value);
-        self.make_room(cost, now)?;
-        Ok(self.open(key, now, cost))
+        self.open(key, now, |_| value)
     }
 
-    fn open<'s, 'k>(&'s self, key: &'k [u8], now: Now, reserved: u64) -> Entry<'s, 'k> {
-        let hash = self.hasher.hash_one(key);
-        let shard = self.lock_reserved(Store::shard_of(hash), reserved);
-        let found = shard.find(hash, key);
-        let live = found.filter(|&at| shard.is_live(at, now));
-        Entry { shard, hash, key, now, live, found }
+    /// Locks a key with room for `addition` bytes more than the item has.
+    pub fn entry_to_join<'s, 'k>(
+        &'s self,
+        key: &'k [u8],
+        addition: usize,
+        now: Now,
+    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
+        self.open(key, now, |item| addition + item.map_or(0, |item| item.value().len()))
     }
 
-    /// Reserves `bytes`, at the price of old items.
-    fn make_room(&self, bytes: u64, now: Now) -> Result<(), OutOfMemory> {
-        while !self.budget.reserve(bytes) {
-            if !self.evictions || bytes > self.budget.limit() || !self.evict(bytes, now) {
-                return Err(OutOfMemory);
+    fn open<'s, 'k>(
+        &'s self,
+        key: &'k [u8],
+        now: Now,
+        length: impl Fn(Option<Item<'_>>) -> usize,
+    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
+        self.prepare_touch(now);
+        for _ in 0..ATTEMPTS {
+            let mut entry = self.entry(key, now);
+            let length = length(entry.item());
+            let Err(wanted) = entry.reserve(length) else { return Ok(entry) };
+            drop(entry);
+            if !self.free_up(wanted, now) {
+                break;
             }
         }
-        Ok(())
-    }
-
-    /// Evicts a few items somewhere; false when there is none left anywhere.
-    fn evict(&self, wanted: u64, now: Now) -> bool {
-        let start = self.next_victim.fetch_add(1, Ordering::Relaxed);
-        let observe = |item: Item<'_>| {
-            if let Some(observer) = self.evicted.get() {
-                observer(item, now);
-            }
-        };
-        (0..SHARDS).any(|offset| self.lock((start + offset) % SHARDS).evict(wanted, now, observe))
+        Err(OutOfMemory)
     }
 
     /// Has `observer` see evictions; one for the life of the store, a second one is not heard. It is
@@ -251,31 +284,29 @@ impl Store {
 
     /// Applies a change that came from the peer.
     pub fn merge(&self, change: &Change<'_>, now: Now) -> Applied {
-        let (key, room) = match *change {
-            Change::Set { key, value, flags, mark, .. } => {
+        let entry = match *change {
+            Change::Set { key, value, flags, .. } => {
                 if self.item_size(key.len(), flags, value.len()) > self.item_size_max {
                     return self.merge_unstorable(change, now);
                 }
-                (key, slots::cost_of(key.len() + mark.len(), value.len()))
+                match self.entry_with_room(key, value.len(), now) {
+                    Ok(entry) => entry,
+                    Err(OutOfMemory) => return self.merge_unstorable(change, now),
+                }
             }
-            Change::Delete { key, .. } | Change::Touch { key, .. } => (key, 0),
+            Change::Delete { key, .. } | Change::Touch { key, .. } => self.entry(key, now),
             Change::Flush(flush) => {
                 self.merge_flush(flush, now);
                 return Applied::Accepted;
             }
         };
-        if room > 0 && self.make_room(room, now).is_err() {
-            return self.merge_unstorable(change, now);
-        }
-        let hash = self.hasher.hash_one(key);
-        self.lock_reserved(Store::shard_of(hash), room).merge(hash, change, now)
+        entry.merge(change)
     }
 
     /// A value that has no place here still ends the older one.
     fn merge_unstorable(&self, change: &Change<'_>, now: Now) -> Applied {
         if let Change::Set { key, version, .. } = *change {
-            let hash = self.hasher.hash_one(key);
-            self.lock(Store::shard_of(hash)).merge(hash, &Change::Delete { key, version }, now);
+            self.entry(key, now).merge(&Change::Delete { key, version });
         }
         Applied::Dropped
     }
@@ -332,6 +363,7 @@ impl Store {
         if self.crawling() {
             self.crawl(now);
         }
+        self.compact(now);
     }
 
     /// Whether dead items are searched for.
@@ -345,31 +377,22 @@ impl Store {
         self.crawling.swap(on, Ordering::Relaxed)
     }
 
-    /// Has all shards searched for dead items at once.
-    pub fn crawl_soon(&self) {
-        self.to_crawl.store(SHARDS, Ordering::Relaxed);
-    }
-
     /// Evicts some of what is above a limit that was lowered.
     fn shrink(&self, now: Now) {
+        let enough = || self.log.budget.is_below_limit(0);
         for _ in 0..SHRINK_STEPS {
-            let excess = self.budget.excess();
-            if excess == 0 || !self.evictions || !self.evict(excess, now) {
+            if enough() || !self.clean(&mut guard(&self.cleaner), CLEAN_STEP, enough, now) {
                 break;
             }
         }
-        self.budget.lower_ceiling();
+        self.log.budget.lower_ceiling();
     }
 
-    /// Goes on with the search for dead items, in bounded steps: leisurely, but after a flush at once.
-    fn crawl(&self, now: Now) {
-        let hurry = self.to_crawl.load(Ordering::Relaxed) > 0;
-        for _ in 0..if hurry { CRAWL_STEPS.0 } else { CRAWL_STEPS.1 } {
-            let number = self.next_crawl.load(Ordering::Relaxed) % SHARDS;
-            if self.lock(number).crawl(CRAWL_STEP, now) {
-                self.next_crawl.fetch_add(1, Ordering::Relaxed);
-                let left = self.to_crawl.load(Ordering::Relaxed);
-                self.to_crawl.store(left.saturating_sub(1), Ordering::Relaxed);
+    /// Gathers what sparse segments hold, so that the memory of the rest is free.
+    fn compact(&self, now: Now) {
+        for _ in 0..COMPACT_STEPS / CLEAN_STEP {
+            if !self.gather(&mut guard(&self.cleaner), CLEAN_STEP, now) {
+                break;
             }
         }
     }
@@ -397,17 +420,17 @@ impl Store {
 
     /// Bytes that items may cost.
     pub fn memory_limit(&self) -> u64 {
-        self.budget.limit()
+        self.log.budget.limit()
     }
 
     /// Changes what items may cost; the excess is evicted by and by.
     pub fn set_memory_limit(&self, bytes: u64) {
-        self.budget.set_limit(bytes);
+        self.log.budget.set_limit(bytes);
     }
 
     /// Bytes that items, tombstones and their index cost now.
     pub fn memory_used(&self) -> u64 {
-        self.budget.used()
+        self.log.budget.used()
     }
 
     /// Everything the store counts, summed over the shards.
@@ -424,13 +447,13 @@ impl Store {
                 *class += other;
                 class.evicted_time = evicted_time;
             }
-            shard.ages(AGE_SAMPLE, now, &mut sum.ages);
             sum.total_items += shard.total_items;
             sum.crawler_checked += shard.crawler_checked;
-            sum.tombstones += shard.tombstones;
+            sum.tombstones += shard.tombstones.len() as u64;
             sum.unsent += shard.ring.len() as u64;
             sum.conflicts += shard.conflicts;
         }
+        self.ages(now, &mut sum.ages);
         sum
     }
 

@@ -1,10 +1,11 @@
 //! Bringing back what an earlier store held: what a full [`Store::walk`] of it emitted.
 
 use super::change::{Change, Flush};
-use super::shard::{NewItem, Shard};
-use super::slots::State;
+use super::entry::Entry;
+use super::shard::NewItem;
+use super::tombstone::Remains;
 use super::version::{Node, Now, Version};
-use super::{SHARDS, Store, slots};
+use super::{SHARDS, Store};
 
 /// Keys are spread anew over the shards, so one may get more remembered deletes than fit; it keeps up
 /// to so many times its share rather than put the rest in doubt.
@@ -49,58 +50,43 @@ impl Store {
     /// Takes back a change that a full walk of the other store emitted; false if there is no room for
     /// it. What has expired since does not come back; where there is a peer, its end is remembered.
     pub fn restore(&self, change: &Change<'_>, now: Now) -> bool {
-        let (key, cost) = match *change {
-            Change::Set { key, value, flags, mark, .. } => {
+        match *change {
+            Change::Set { key, value, flags, .. } => {
                 if self.item_size(key.len(), flags, value.len()) > self.item_size_max {
                     return false;
                 }
-                (key, slots::cost_of(key.len() + mark.len(), value.len()))
+                let entry = self.entry_with_room(key, value.len(), now);
+                entry.is_ok_and(|entry| entry.restore(change))
             }
-            Change::Delete { key, .. } => (key, slots::cost_of(key.len(), 0)),
+            Change::Delete { key, .. } => self.entry(key, now).restore(change),
             // A full walk shows those with the items.
-            Change::Touch { .. } | Change::Flush(_) => return true,
-        };
-        if self.make_room(cost, now).is_err() {
-            return false;
+            Change::Touch { .. } | Change::Flush(_) => true,
         }
-        let hash = self.hasher.hash_one(key);
-        self.lock_reserved(Store::shard_of(hash), cost).restore(hash, change, now);
-        true
     }
 }
 
-impl Shard {
-    fn restore(&mut self, hash: u64, change: &Change<'_>, now: Now) {
+impl Entry<'_, '_> {
+    fn restore(mut self, change: &Change<'_>) -> bool {
+        let Entry { shard, room, hash, found, now, .. } = &mut self;
+        let (hash, now) = (*hash, *now);
         match *change {
             Change::Set { key, value, flags, exptime, version, touched, mark } => {
-                if version < self.horizon || self.find(hash, key).is_some() {
-                    return;
+                if version < shard.horizon || found.is_some() {
+                    return true;
                 }
                 let new = NewItem { key, value: &[value], flags, exptime, version, touched, mark };
-                let at = self.put(hash, None, &new, now);
-                if self.is_dead(self.slots.get(at), now) {
-                    self.end(at, State::Trace);
+                let Some(at) = shard.put(hash, None, &new, room, now) else { return false };
+                if shard.is_dead(shard.record(at), now) {
+                    shard.end(hash, at, Remains::Trace);
                 }
             }
             Change::Delete { key, version } => {
-                let Some(replicated) = self.replicated else { return };
-                if version < self.horizon || self.find(hash, key).is_some() {
-                    return;
+                if version >= shard.horizon && found.is_none() {
+                    shard.bury(hash, key.into(), version, Remains::Tombstone, SPREAD);
                 }
-                let new = NewItem {
-                    key,
-                    value: &[],
-                    flags: 0,
-                    exptime: 0,
-                    version,
-                    touched: Version::NONE,
-                    mark: Default::default(),
-                };
-                let at = self.put(hash, None, &new, now);
-                let limit = replicated.tombstone_limit.saturating_mul(SPREAD);
-                self.bury(at, version, State::Tombstone, limit);
             }
             Change::Touch { .. } | Change::Flush(_) => {}
         }
+        true
     }
 }

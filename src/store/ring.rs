@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 /// Entries that one shard's ring holds before it gives up and the shard is walked instead.
 const CAPACITY: usize = 4096;
 
-/// A write: the slot it went to, and its version. If the slot has another version by the time the
-/// entry is read, the write was superseded and a later entry tells what became of it.
+/// A write: its key's hash, and its version. If the key has another version by the time the entry is
+/// read, the write was superseded and a later entry tells what became of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
-    pub slot: u32,
+    pub hash: u64,
     pub version: Version,
 }
 

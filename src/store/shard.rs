@@ -1,14 +1,20 @@
-//! One shard: a part of the keys with their index, order of eviction, tombstones and live stream.
-//! Everything here happens under the shard's lock and takes the time of a few memory accesses.
+//! One shard: a part of the keys with their index, ghosts, tombstones and live stream. Everything here
+//! happens under the shard's lock and takes the time of a few memory accesses.
 
+use super::block::block_cost;
 use super::change::{Change, Mark};
 use super::classes::Classes;
+use super::entry::Room;
+use super::ghost::Ghosts;
+use super::index::Index;
+use super::log::{Log, Position, Purpose};
+use super::record::{NewRecord, Record, RecordMut, Stored, Value};
 use super::ring::{Ring, Written};
-use super::slots::{Data, List, NIL, Slot, Slots, State};
 use super::stats::ClassStats;
+use super::tombstone::{Remains, Tombstones};
 use super::version::{Node, Now, Version, VersionClock};
-use hashbrown::HashTable;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a write leaves behind for the peer; nothing of it exists when replication is off.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +26,10 @@ pub(super) struct Replicated {
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    pub(super) index: HashTable<u32>,
-    pub(super) slots: Slots,
-    pub(super) order: List,
-    pub(super) hand: u32,
-    pub(super) graves: List,
-    pub(super) grave_cost: u64,
+    pub(super) log: Arc<Log>,
+    pub(super) index: Index,
+    pub(super) ghosts: Ghosts,
+    pub(super) tombstones: Tombstones,
     pub(super) clock: VersionClock,
     /// Items older than this were flushed.
     pub(super) horizon: Version,
@@ -40,281 +44,10 @@ pub(super) struct Shard {
     pub(super) classes: Arc<Classes>,
     pub(super) stats: Vec<ClassStats>,
     pub(super) total_items: u64,
-    pub(super) tombstones: u64,
     pub(super) conflicts: u64,
-    /// Bytes taken less bytes given back since the budget was last settled.
-    pub(super) balance: i64,
-    /// Position of the background search for expired items.
-    pub(super) crawler: u32,
     pub(super) crawler_checked: u64,
-}
-
-impl Shard {
-    pub(super) fn new(
-        number: usize,
-        classes: Arc<Classes>,
-        replicated: Option<Replicated>,
-    ) -> Shard {
-        Shard {
-            index: HashTable::new(),
-            slots: Slots::new(),
-            order: List::new(),
-            hand: NIL,
-            graves: List::new(),
-            grave_cost: 0,
-            clock: VersionClock::new(number),
-            horizon: Version::NONE,
-            acked: Version::NONE,
-            floor: Version::NONE,
-            forgotten: 0,
-            ring: Ring::default(),
-            replicated,
-            stats: vec![ClassStats::default(); classes.count()],
-            classes,
-            total_items: 0,
-            tombstones: 0,
-            conflicts: 0,
-            balance: 0,
-            crawler: 0,
-            crawler_checked: 0,
-        }
-    }
-
-    pub(super) fn node(&self) -> Node {
-        self.replicated.map_or(Node::A, |replicated| replicated.node)
-    }
-
-    pub(super) fn next_version(&mut self, now: Now) -> Version {
-        let node = self.node();
-        self.clock.next(now, node)
-    }
-
-    /// The slot of a key, whatever it holds.
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let same = |&at: &u32| {
-            let slot = self.slots.get(at);
-            slot.hash == hash && slot.key() == key
-        };
-        self.index.find(hash, same).copied()
-    }
-
-    /// Whether clients may see what the slot holds.
-    pub(super) fn is_live(&self, at: u32, now: Now) -> bool {
-        let slot = self.slots.get(at);
-        slot.state == State::Item && !self.is_dead(slot, now)
-    }
-
-    pub(super) fn is_dead(&self, slot: &Slot, now: Now) -> bool {
-        slot.version < self.horizon || (slot.exptime != 0 && slot.exptime <= now.seconds())
-    }
-
-    /// The counters of an item's class.
-    pub(super) fn class_of(&mut self, at: u32) -> &mut ClassStats {
-        let class = self.size_of(self.slots.get(at)).0;
-        &mut self.stats[class]
-    }
-
-    /// The counters of the class of an item of that size.
-    pub(super) fn class_of_size(&mut self, size: u64) -> &mut ClassStats {
-        let class = usize::from(self.classes.class_of(size)) - 1;
-        &mut self.stats[class]
-    }
-
-    /// Index of the class, and size as memcached counts it.
-    pub(super) fn size_of(&self, slot: &Slot) -> (usize, u64) {
-        let size = self.classes.item_size(slot.key().len(), slot.flags, slot.value().len());
-        (usize::from(self.classes.class_of(size)) - 1, size)
-    }
-
-    pub(super) fn book(&mut self, at: u32, sign: i64) {
-        let slot = self.slots.get(at);
-        let (class, size) = self.size_of(slot);
-        let chunks = self.classes.chunks_of(size);
-        self.balance += sign * slot.cost() as i64;
-        let stats = &mut self.stats[class];
-        stats.number = stats.number.wrapping_add_signed(sign);
-        stats.mem_requested = stats.mem_requested.wrapping_add_signed(sign * size as i64);
-        stats.chunks = stats.chunks.wrapping_add_signed(sign * chunks as i64);
-    }
-
-    /// Writes an item over whatever its key had. An item that is written again keeps its place in
-    /// the order of eviction, as one that was read.
-    pub(super) fn put(
-        &mut self,
-        hash: u64,
-        found: Option<u32>,
-        new: &NewItem<'_>,
-        now: Now,
-    ) -> u32 {
-        let at = found.unwrap_or_else(|| self.take_slot(hash));
-        let over_item = self.slots.get(at).state == State::Item;
-        if over_item {
-            self.book(at, -1);
-        } else {
-            self.detach(at);
-        }
-        let slot = self.slots.get_mut(at);
-        slot.write(new.key, new.mark, new.value);
-        slot.hash = hash;
-        slot.version = new.version;
-        slot.touched = new.touched;
-        slot.exptime = new.exptime;
-        slot.flags = new.flags;
-        slot.accessed = now.seconds();
-        slot.visited = over_item;
-        slot.state = State::Item;
-        if !over_item {
-            self.order.push(&mut self.slots, at);
-        }
-        self.book(at, 1);
-        self.total_items += 1;
-        at
-    }
-
-    /// A free slot that the index knows by `hash`.
-    fn take_slot(&mut self, hash: u64) -> u32 {
-        let at = self.slots.take();
-        let slots = &self.slots;
-        self.index.insert_unique(hash, at, |&at| slots.get(at).hash);
-        at
-    }
-
-    /// Takes what a slot holds out of its list and out of the books; the index keeps the slot.
-    fn detach(&mut self, at: u32) {
-        match self.slots.get(at).state {
-            State::Free => {}
-            State::Item => {
-                if self.hand == at {
-                    self.hand = List::newer(&self.slots, at);
-                }
-                self.order.remove(&mut self.slots, at);
-                self.book(at, -1);
-            }
-            State::Tombstone | State::Trace => {
-                self.graves.remove(&mut self.slots, at);
-                let cost = self.slots.get(at).cost();
-                self.balance -= cost as i64;
-                self.grave_cost -= cost;
-                self.tombstones -= 1;
-            }
-        }
-    }
-
-    /// Forgets a slot and its key.
-    pub(super) fn forget(&mut self, at: u32) {
-        self.detach(at);
-        let hash = self.slots.get(at).hash;
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
-            entry.remove();
-        }
-        self.slots.give(at);
-    }
-
-    /// Turns an item into the memory of its end at `version`.
-    pub(super) fn bury(&mut self, at: u32, version: Version, remains: State, limit: u64) {
-        self.detach(at);
-        let key: Vec<u8> = self.slots.get(at).key().to_vec();
-        let slot = self.slots.get_mut(at);
-        slot.data = Data::new(&key, &[]);
-        slot.marks = 0;
-        slot.version = version;
-        slot.touched = Version::NONE;
-        slot.flags = 0;
-        slot.exptime = 0;
-        slot.state = remains;
-        let cost = slot.cost();
-        self.balance += cost as i64;
-        self.grave_cost += cost;
-        self.tombstones += 1;
-        self.graves.push(&mut self.slots, at);
-        while self.grave_cost > limit {
-            let oldest = self.graves.oldest();
-            let slot = self.slots.get(oldest);
-            if slot.state == State::Tombstone {
-                self.floor = self.floor.max(slot.version);
-                self.forgotten += 1;
-                // It may not have been sent yet, and can't be any more.
-                self.ring.give_up();
-            }
-            self.forget(oldest);
-        }
-    }
-
-    /// A client's delete of a live item; returns its version.
-    pub(super) fn delete(&mut self, at: u32, now: Now) -> Version {
-        let version = self.next_version(now);
-        match self.replicated {
-            None => self.forget(at),
-            Some(replicated) => {
-                self.bury(at, version, State::Tombstone, replicated.tombstone_limit);
-                self.ring.push(Written { slot: at, version });
-            }
-        }
-        version
-    }
-
-    /// Takes an item away. Where the peer has not seen it or its last touch yet, the memory of it
-    /// stays, as a tombstone or a trace: the peer would go on to serve the value from before it.
-    pub(super) fn end(&mut self, at: u32, remains: State) {
-        let slot = self.slots.get(at);
-        let (node, acked) = (self.node(), self.acked);
-        let unseen = |version: Version| version.node() == node && version > acked;
-        let newest = slot.version.max(slot.touched);
-        match self.replicated {
-            Some(replicated) if unseen(newest) => {
-                self.bury(at, newest, remains, replicated.tombstone_limit);
-            }
-            _ => self.forget(at),
-        }
-    }
-
-    /// Records a local write of this slot for the peer.
-    pub(super) fn record(&mut self, at: u32, version: Version) {
-        if self.replicated.is_some() {
-            self.ring.push(Written { slot: at, version });
-        }
-    }
-
-    /// The peer holds everything of ours up to `version`.
-    pub(super) fn acknowledge(&mut self, version: Version) {
-        self.acked = self.acked.max(version);
-        while self.graves.oldest() != NIL
-            && self.slots.get(self.graves.oldest()).version <= self.acked
-        {
-            self.forget(self.graves.oldest());
-        }
-    }
-
-    /// What the peer may be sent of a slot: as the change that made it what it is.
-    pub(super) fn change(&self, at: u32) -> Option<Change<'_>> {
-        let slot = self.slots.get(at);
-        match slot.state {
-            State::Free => None,
-            State::Item => Some(Change::Set {
-                key: slot.key(),
-                value: slot.value(),
-                flags: slot.flags,
-                exptime: slot.exptime,
-                version: slot.version,
-                touched: slot.touched,
-                mark: slot.mark(),
-            }),
-            State::Tombstone | State::Trace => {
-                Some(Change::Delete { key: slot.key(), version: slot.version })
-            }
-        }
-    }
-
-    /// The touch that a slot last had.
-    pub(super) fn touch_change(&self, at: u32) -> Change<'_> {
-        let slot = self.slots.get(at);
-        Change::Touch {
-            key: slot.key(),
-            version: slot.version,
-            touched: slot.touched,
-            exptime: slot.exptime,
-        }
-    }
+    /// What index, ghosts and tombstones cost when the budget last heard of it.
+    pub(super) charged: u64,
 }
 
 /// An item about to be written.
@@ -327,4 +60,394 @@ pub(super) struct NewItem<'a> {
     pub version: Version,
     pub touched: Version,
     pub mark: Mark,
+}
+
+impl Shard {
+    pub(super) fn new(
+        number: usize,
+        level: u32,
+        log: Arc<Log>,
+        classes: Arc<Classes>,
+        replicated: Option<Replicated>,
+    ) -> Shard {
+        Shard {
+            log,
+            index: Index::new(level),
+            ghosts: Ghosts::default(),
+            tombstones: Tombstones::new(),
+            clock: VersionClock::new(number),
+            horizon: Version::NONE,
+            acked: Version::NONE,
+            floor: Version::NONE,
+            forgotten: 0,
+            ring: Ring::default(),
+            replicated,
+            stats: vec![ClassStats::default(); classes.count()],
+            classes,
+            total_items: 0,
+            conflicts: 0,
+            crawler_checked: 0,
+            charged: 0,
+        }
+    }
+
+    /// Bytes that are taken besides records.
+    pub(super) fn cost(&self) -> u64 {
+        self.index.cost() + self.ghosts.cost() + self.tombstones.cost()
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.replicated.map_or(Node::A, |replicated| replicated.node)
+    }
+
+    pub(super) fn next_version(&mut self, now: Now) -> Version {
+        let node = self.node();
+        self.clock.next(now, node)
+    }
+
+    /// The record at `at`, where one of a key of this shard stands.
+    pub(super) fn record(&self, at: Position) -> Record<'_> {
+        // SAFETY: a record stands there, and it is written with `&mut` of its shard only.
+        unsafe { Record::at(self.log.pointer(at)) }
+    }
+
+    /// The record at `at`, of which all but the key may be written.
+    pub(super) fn record_mut(&mut self, at: Position) -> RecordMut<'_> {
+        // SAFETY: as above; scans without the lock read the key and its length only.
+        unsafe { RecordMut::at(self.log.pointer(at)) }
+    }
+
+    /// Where the item of a key stands, be it live or not.
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Position> {
+        self.index.find(hash, |at| self.record(at).key() == key)
+    }
+
+    pub(super) fn is_dead(&self, record: Record<'_>, now: Now) -> bool {
+        let exptime = record.exptime();
+        record.version() < self.horizon || (exptime != 0 && exptime <= now.seconds())
+    }
+
+    /// The value of a record of this shard.
+    pub(super) fn value<'a>(&'a self, record: Record<'a>) -> &'a [u8] {
+        match record.stored() {
+            Stored::Inline(value) => value,
+            // SAFETY: the record refers to the block, and is not overwritten while it is borrowed.
+            Stored::Block { number, len } => unsafe { self.log.blocks.bytes(number, len) },
+        }
+    }
+
+    /// What a record costs, with its block.
+    pub(super) fn weight(&self, record: Record<'_>) -> u64 {
+        record.size() as u64 + self.block_weight(record)
+    }
+
+    /// What the block of a record costs, if it has one.
+    pub(super) fn block_weight(&self, record: Record<'_>) -> u64 {
+        match record.stored() {
+            Stored::Inline(_) => 0,
+            Stored::Block { number, .. } => self.log.blocks.cost(number),
+        }
+    }
+
+    /// The counters of an item's class.
+    pub(super) fn class_of(&mut self, at: Position) -> &mut ClassStats {
+        let class = self.size_of(self.record(at)).0;
+        &mut self.stats[class]
+    }
+
+    /// The counters of the class of an item of that size.
+    pub(super) fn class_of_size(&mut self, size: u64) -> &mut ClassStats {
+        let class = usize::from(self.classes.class_of(size)) - 1;
+        &mut self.stats[class]
+    }
+
+    /// Index of the class, and size as memcached counts it.
+    pub(super) fn size_of(&self, record: Record<'_>) -> (usize, u64) {
+        let size = self.classes.item_size(record.key().len(), record.flags(), record.value_len());
+        (usize::from(self.classes.class_of(size)) - 1, size)
+    }
+
+    fn book(&mut self, at: Position, sign: i64) {
+        let (class, size) = self.size_of(self.record(at));
+        let chunks = self.classes.chunks_of(size);
+        let stats = &mut self.stats[class];
+        stats.number = stats.number.wrapping_add_signed(sign);
+        stats.mem_requested = stats.mem_requested.wrapping_add_signed(sign * size as i64);
+        stats.chunks = stats.chunks.wrapping_add_signed(sign * chunks as i64);
+    }
+
+    /// Writes an item over whatever its key had, and says where. Without the room that it takes the
+    /// key is left without item: a cache may forget.
+    pub(super) fn put(
+        &mut self,
+        hash: u64,
+        found: Option<Position>,
+        new: &NewItem<'_>,
+        room: &mut Room<'_>,
+        now: Now,
+    ) -> Option<Position> {
+        let mut hits = 0;
+        let mut held = None;
+        if let Some(at) = found {
+            let record = self.record(at);
+            // An item that is written again is as one that was read.
+            hits = record.hits() + 1;
+            if let Stored::Block { number, .. } = record.stored() {
+                held = Some(number);
+            }
+        }
+        let Some((value, new_block)) = self.place_value(new.value, held, room) else {
+            return self.lose(hash, found);
+        };
+        let record = NewRecord {
+            key: new.key,
+            value,
+            flags: new.flags,
+            exptime: new.exptime,
+            version: new.version,
+            touched: new.touched,
+            mark: new.mark,
+            hits,
+            fetched: false,
+            accessed: now.seconds(),
+        };
+        let keeps_block = matches!(value, Value::Block { .. }) && !new_block;
+        let at = match found.filter(|&at| self.fits_over(at, &record, room)) {
+            Some(at) => {
+                self.overwrite(at, &record, held.filter(|_| !keeps_block));
+                at
+            }
+            None => {
+                let Some(at) = self.append(&record, room) else {
+                    if let (Value::Block { number, .. }, true) = (value, new_block) {
+                        self.log.blocks.release(number);
+                    }
+                    return self.lose(hash, found);
+                };
+                match found {
+                    None => self.index.insert(hash, at),
+                    Some(old) => {
+                        self.index.replace(hash, old, at);
+                        self.kill(old, !keeps_block);
+                    }
+                }
+                at
+            }
+        };
+        self.book(at, 1);
+        self.total_items += 1;
+        if self.tombstones.len() > 0 {
+            self.tombstones.remove(hash, new.key);
+        }
+        Some(at)
+    }
+
+    /// There is no room: what the key had is not what the client wants there now.
+    fn lose(&mut self, hash: u64, found: Option<Position>) -> Option<Position> {
+        if let Some(at) = found {
+            self.end(hash, at, Remains::Trace);
+        }
+        None
+    }
+
+    /// Puts a large value into a block: the one `held` already if that will do. Says whether it is
+    /// another.
+    fn place_value<'v>(
+        &mut self,
+        value: &'v [&'v [u8]],
+        held: Option<u32>,
+        room: &mut Room<'_>,
+    ) -> Option<(Value<'v>, bool)> {
+        let len: usize = value.iter().map(|piece| piece.len()).sum();
+        if len < self.log.block_from() {
+            return Some((Value::Inline(value), false));
+        }
+        let blocks = &self.log.blocks;
+        let held = held.filter(|&number| blocks.can_overwrite(number, len));
+        let number = match held {
+            Some(number) => number,
+            None => room.take_block(len)?,
+        };
+        // SAFETY: nobody else refers to the block, and it was chosen for this length.
+        unsafe { blocks.write(number, value) };
+        Some((Value::Block { number, len: len as u32 }, held.is_none()))
+    }
+
+    /// Whether a record may be written over the one at `at`. One that would leave much unused is
+    /// rather appended, if that can be.
+    fn fits_over(&self, at: Position, new: &NewRecord<'_>, room: &Room<'_>) -> bool {
+        let (old, new) = (self.record(at).size(), new.size());
+        new <= old && (new >= old / 2 || !room.has_lane())
+    }
+
+    fn overwrite(&mut self, at: Position, new: &NewRecord<'_>, released: Option<u32>) {
+        self.book(at, -1);
+        if let Some(number) = released {
+            self.log.blocks.release(number);
+        }
+        let (old_size, size) = (self.record(at).size(), new.size());
+        let mut record = self.record_mut(at);
+        record.rewrite(new);
+        if size < old_size {
+            record.write_gap(size, old_size - size);
+        }
+        let segment = self.log.segment_of(at);
+        segment.live.fetch_sub((old_size - size) as u32, Ordering::Relaxed);
+        segment.expires(new.exptime);
+    }
+
+    fn append(&self, new: &NewRecord<'_>, room: &mut Room<'_>) -> Option<Position> {
+        let lane = room.lane();
+        if !self.log.room(lane, new.size(), Purpose::Touch) {
+            return None;
+        }
+        let blocks = match new.value {
+            Value::Inline(_) => 0,
+            Value::Block { len, .. } => block_cost(len as usize),
+        };
+        Some(self.log.append(lane, new, blocks))
+    }
+
+    /// The index knows the record no more, or another in its place.
+    fn kill(&mut self, at: Position, release_block: bool) {
+        self.book(at, -1);
+        if let (Stored::Block { number, .. }, true) = (self.record(at).stored(), release_block) {
+            self.log.blocks.release(number);
+        }
+        let size = self.record(at).size() as u32;
+        self.record_mut(at).mark_dead();
+        self.log.segment_of(at).live.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// A copy of the record stands at `to` now.
+    pub(super) fn moved(&mut self, hash: u64, from: Position, to: Position) {
+        self.index.replace(hash, from, to);
+        let size = self.record(from).size() as u32;
+        self.record_mut(from).mark_dead();
+        self.log.segment_of(from).live.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// Takes an item away, without a trace.
+    pub(super) fn forget(&mut self, hash: u64, at: Position) {
+        self.index.remove(hash, at);
+        self.kill(at, true);
+    }
+
+    /// Sets the expiry of an item without writing it; where its record has no field for that it is
+    /// appended anew. Says where it stands now, if there was room.
+    pub(super) fn touch(
+        &mut self,
+        hash: u64,
+        at: Position,
+        exptime: u32,
+        touched: Version,
+        room: &mut Room<'_>,
+    ) -> Option<Position> {
+        if self.record_mut(at).touch(exptime, touched) {
+            self.log.segment_of(at).expires(exptime);
+            return Some(at);
+        }
+        let record = self.record(at);
+        let inline;
+        let value = match record.stored() {
+            Stored::Inline(value) => {
+                inline = [value];
+                Value::Inline(&inline)
+            }
+            Stored::Block { number, len } => Value::Block { number, len },
+        };
+        let new = NewRecord {
+            key: record.key(),
+            value,
+            flags: record.flags(),
+            exptime,
+            version: record.version(),
+            touched,
+            mark: record.mark(),
+            hits: record.hits(),
+            fetched: record.fetched(),
+            accessed: record.accessed_low(),
+        };
+        match self.append(&new, room) {
+            Some(to) => {
+                self.moved(hash, at, to);
+                Some(to)
+            }
+            None => self.lose(hash, Some(at)),
+        }
+    }
+
+    /// A client's delete of a live item; returns its version.
+    pub(super) fn delete(&mut self, hash: u64, at: Position, now: Now) -> Version {
+        let version = self.next_version(now);
+        if self.replicated.is_some() {
+            let key = self.record(at).key().into();
+            self.bury(hash, key, version, Remains::Tombstone, 1);
+            self.record_write(hash, version);
+        }
+        self.forget(hash, at);
+        version
+    }
+
+    /// Takes an item away. Where the peer has not seen it or its last touch yet, the memory of it
+    /// stays: the peer would go on to serve the value from before it.
+    pub(super) fn end(&mut self, hash: u64, at: Position, remains: Remains) {
+        let record = self.record(at);
+        let newest = record.version().max(record.touched());
+        if newest.node() == self.node() && newest > self.acked {
+            let key = record.key().into();
+            self.bury(hash, key, newest, remains, 1);
+        }
+        self.forget(hash, at);
+    }
+
+    /// Remembers that a key's item has ended, within so many shares of the memory for that.
+    pub(super) fn bury(
+        &mut self,
+        hash: u64,
+        key: Box<[u8]>,
+        version: Version,
+        remains: Remains,
+        shares: u64,
+    ) {
+        let Some(replicated) = self.replicated else { return };
+        self.tombstones.insert(hash, key, version, remains);
+        while self.tombstones.cost() > replicated.tombstone_limit.saturating_mul(shares) {
+            let Some(oldest) = self.tombstones.take_oldest() else { break };
+            if oldest.remains == Remains::Tombstone {
+                self.floor = self.floor.max(oldest.version);
+                self.forgotten += 1;
+                // It may not have been sent yet, and can't be any more.
+                self.ring.give_up();
+            }
+        }
+    }
+
+    /// Records a local write for the peer.
+    pub(super) fn record_write(&mut self, hash: u64, version: Version) {
+        if self.replicated.is_some() {
+            self.ring.push(Written { hash, version });
+        }
+    }
+
+    /// What the peer may be sent of an item: as the change that made it what it is.
+    pub(super) fn change<'a>(&'a self, record: Record<'a>) -> Change<'a> {
+        Change::Set {
+            key: record.key(),
+            value: self.value(record),
+            flags: record.flags(),
+            exptime: record.exptime(),
+            version: record.version(),
+            touched: record.touched(),
+            mark: record.mark(),
+        }
+    }
+
+    /// The peer holds everything of ours up to `version`.
+    pub(super) fn acknowledge(&mut self, version: Version) {
+        self.acked = self.acked.max(version);
+        while self.tombstones.oldest().is_some_and(|oldest| oldest.version <= self.acked) {
+            self.tombstones.take_oldest();
+        }
+    }
 }

@@ -1,15 +1,18 @@
 //! What the peer is sent: the live stream of each shard, and walks over what it missed.
 
 use super::change::{Change, Mark};
-use super::slots::State;
+use super::index::Reached;
+use super::record::Record;
+use super::ring::Written;
+use super::tombstone::Remains;
 use super::version::{Node, Version};
 use super::{SHARDS, Store};
 use std::sync::atomic::Ordering;
 
 /// Entries that one call takes from a ring at most.
 const LIVE_STEP: usize = 256;
-/// Slots that one call of a walk looks at, at most: some 100 microseconds under the lock.
-const WALK_STEP: u32 = 2048;
+/// Items and tombstones that one call of a walk looks at, about: some 100 microseconds under the lock.
+const WALK_STEP: usize = 1024;
 
 /// What one step of the live stream did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,9 @@ pub enum LiveStep {
 /// A walk over one shard, kept between its steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
-    position: u32,
+    reached: Reached,
+    /// Tombstones seen; `None` as long as there are items to see.
+    tombstones: Option<usize>,
     /// The peer holds everything of ours up to here.
     since: Version,
     /// Everything is wanted, not only what this node wrote.
@@ -39,7 +44,13 @@ impl Walk {
     /// A walk for a peer that has all of ours up to `since`; nothing at all if that is
     /// [`Version::NONE`], and then what it once wrote itself is wanted too.
     pub fn since(since: Version) -> Walk {
-        Walk { position: 0, since, full: since == Version::NONE, ends_as_items: false }
+        Walk {
+            reached: 0,
+            tombstones: None,
+            since,
+            full: since == Version::NONE,
+            ends_as_items: false,
+        }
     }
 
     /// A walk that emits all that [`Store::restore`] needs.
@@ -96,16 +107,22 @@ impl Store {
                 break;
             };
             step = LiveStep::Sent(written.version);
-            let slot = shard.slots.get(written.slot);
-            if slot.version == written.version {
-                if let Some(change) = shard.change(written.slot) {
-                    bytes += change.weight();
-                    emit(change);
-                }
-            } else if slot.touched == written.version {
-                let change = shard.touch_change(written.slot);
+            let Written { hash, version } = written;
+            let mut send = |change: Change<'_>| {
                 bytes += change.weight();
                 emit(change);
+            };
+            let is_of =
+                |record: Record<'_>| [record.version(), record.touched()].contains(&version);
+            if let Some(at) = shard.index.find(hash, |at| is_of(shard.record(at))) {
+                let record = shard.record(at);
+                send(if record.version() == version {
+                    shard.change(record)
+                } else {
+                    touch_change(record)
+                });
+            } else if let Some(gone) = shard.tombstones.of_version(hash, version) {
+                send(Change::Delete { key: &gone.key, version });
             }
         }
         step
@@ -121,34 +138,57 @@ impl Store {
     ) -> bool {
         let shard = self.lock(shard);
         let node = self.node();
-        let end = shard.slots.len().min(walk.position.saturating_add(WALK_STEP));
-        let mut bytes = 0;
-        while walk.position < end && bytes < limit {
-            let at = walk.position;
-            walk.position += 1;
-            let slot = shard.slots.get(at);
-            let change = if walk.wants(slot.version, node) {
-                match shard.change(at) {
-                    Some(Change::Delete { key, version })
-                        if walk.ends_as_items && slot.state == State::Trace =>
-                    {
-                        Some(expired(key, version))
-                    }
-                    change => change,
+        let (mut bytes, mut seen) = (0, 0);
+        let mut send = |change: Change<'_>| {
+            bytes += change.weight();
+            emit(change);
+            bytes
+        };
+        while walk.tombstones.is_none() {
+            if seen >= WALK_STEP {
+                return false;
+            }
+            seen += 1;
+            let (is_wanted, mut sent) = (*walk, 0);
+            let more = shard.index.visit(&mut walk.reached, |at| {
+                seen += 1;
+                let record = shard.record(at);
+                // What was flushed here is flushed there. What has expired here is sent: the peer may
+                // hold the value from before it.
+                if record.version() < shard.horizon {
+                } else if is_wanted.wants(record.version(), node) {
+                    sent = send(shard.change(record));
+                } else if is_wanted.wants(record.touched(), node) {
+                    sent = send(touch_change(record));
                 }
-            } else if walk.wants(slot.touched, node) {
-                Some(shard.touch_change(at))
-            } else {
-                None
-            };
-            // What was flushed here is flushed there. What has expired here is sent: the peer may
-            // hold the value from before it.
-            if let Some(change) = change.filter(|_| slot.version >= shard.horizon) {
-                bytes += change.weight();
-                emit(change);
+            });
+            if !more {
+                walk.tombstones = Some(0);
+            }
+            if sent >= limit {
+                return false;
             }
         }
-        walk.position >= shard.slots.len()
+        let slots = shard.tombstones.slots();
+        let from = walk.tombstones.unwrap_or(0).min(slots.len());
+        let mut next = from;
+        for slot in &slots[from..slots.len().min(from + WALK_STEP)] {
+            next += 1;
+            let Some(gone) = slot else { continue };
+            let change = if walk.ends_as_items && gone.remains == Remains::Trace {
+                expired(&gone.key, gone.version)
+            } else {
+                Change::Delete { key: &gone.key, version: gone.version }
+            };
+            if gone.version >= shard.horizon
+                && walk.wants(gone.version, node)
+                && send(change) >= limit
+            {
+                break;
+            }
+        }
+        walk.tombstones = Some(next);
+        next >= slots.len()
     }
 
     /// Notes that the peer holds everything of this node's in `shard` up to `version`.
@@ -188,13 +228,27 @@ impl Store {
     /// Drops every item of a shard up to `floor`, which the peer may have deleted and forgotten; it
     /// sends what it still has. Returns how many went.
     pub fn drop_in_doubt(&self, shard: usize, floor: Version) -> u64 {
-        self.lock(shard).drop_in_doubt(floor)
-    }
-}
-
-impl Walk {
-    fn wants(&self, version: Version, node: Node) -> bool {
-        version > self.since && (self.full || version.node() == node)
+        let (mut reached, mut dropped, mut more) = (0, 0, true);
+        while more {
+            let mut shard = self.lock(shard);
+            let mut doubtful = Vec::new();
+            let mut seen = 0;
+            while more && seen < WALK_STEP {
+                seen += 1;
+                more = shard.index.visit(&mut reached, |at| {
+                    seen += 1;
+                    if shard.record(at).version() <= floor {
+                        doubtful.push(at);
+                    }
+                });
+            }
+            dropped += doubtful.len() as u64;
+            for at in doubtful {
+                let hash = self.hash(shard.record(at).key());
+                shard.end(hash, at, Remains::Tombstone);
+            }
+        }
+        dropped
     }
 }
 
@@ -202,6 +256,22 @@ impl Walk {
 fn expired(key: &[u8], version: Version) -> Change<'_> {
     let (touched, mark) = (Version::NONE, Mark::default());
     Change::Set { key, value: &[], flags: 0, exptime: 1, version, touched, mark }
+}
+
+/// The touch that an item last had.
+fn touch_change(record: Record<'_>) -> Change<'_> {
+    Change::Touch {
+        key: record.key(),
+        version: record.version(),
+        touched: record.touched(),
+        exptime: record.exptime(),
+    }
+}
+
+impl Walk {
+    fn wants(&self, version: Version, node: Node) -> bool {
+        version > self.since && (self.full || version.node() == node)
+    }
 }
 
 impl Change<'_> {

@@ -116,6 +116,7 @@ impl Server {
             chunk_size: 48,
             cas: true,
             tombstone_memory: None,
+            huge_pages: false,
         });
         let settings = Settings {
             threads: 1,

@@ -61,6 +61,7 @@ pub fn link(bytes: &[u8]) {
         chunk_size: 48,
         cas: true,
         tombstone_memory: Some(1 << 16),
+        huge_pages: false,
     };
     let hello = |node, incarnation| Hello {
         protocol: Hello::protocol(),

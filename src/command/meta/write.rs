@@ -14,8 +14,11 @@ impl Context<'_> {
     pub(super) fn meta_set(&self, call: &Call<'_, '_>, value: &[u8], out: &mut Output) {
         let (options, store) = (call.options, &self.cache.store);
         let size = store.item_size(call.key.len(), options.flags, value.len());
-        let room = value.len() + size_of::<u64>();
-        let Ok(mut entry) = store.entry_with_room(call.key, room, self.now) else {
+        let room = match options.mode {
+            Some(b'A' | b'P') => store.entry_to_join(call.key, value.len(), self.now),
+            _ => store.entry_with_room(call.key, value.len(), self.now),
+        };
+        let Ok(mut entry) = room else {
             self.no_room(classic(options), call.key, size);
             self.drop_old(call.key);
             return line(out, "SERVER_ERROR out of memory storing object");
@@ -134,10 +137,10 @@ impl Context<'_> {
         let (options, store) = (call.options, &self.cache.store);
         let (stales, empties) = (options.has(b'I'), options.has(b'x'));
         // A CAS of the client's makes the item longer.
-        let room = if stales || empties { size_of::<u64>() } else { 0 };
-        let opened = match room {
-            0 => Ok(store.entry(call.key, self.now)),
-            room => store.entry_with_room(call.key, room, self.now),
+        let opened = if stales || empties {
+            store.entry_to_join(call.key, 0, self.now)
+        } else {
+            Ok(store.entry(call.key, self.now))
         };
         let Ok(mut entry) = opened else {
             return line(out, NO_MEMORY);
@@ -181,7 +184,7 @@ impl Context<'_> {
         let (options, store) = (call.options, &self.cache.store);
         let increment = !matches!(options.mode, Some(b'D' | b'-'));
         // Only a number that gets longer needs room: a full cache still counts.
-        let room = store.entry_with_room(call.key, DIGITS_MAX + size_of::<u64>(), self.now);
+        let room = store.entry_with_room(call.key, DIGITS_MAX, self.now);
         let roomy = room.is_ok();
         let mut entry = room.unwrap_or_else(|_| store.entry(call.key, self.now));
         self.opened(call.key, &entry);

@@ -1,3 +1,5 @@
+mod model;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -13,6 +15,7 @@ fn settings(memory: u64) -> Settings {
         chunk_size: 48,
         cas: true,
         tombstone_memory: None,
+        huge_pages: false,
     }
 }
 
@@ -34,7 +37,8 @@ fn get(store: &Store, key: &[u8], now: Now) -> Option<Vec<u8>> {
 }
 
 fn crawl_everything(store: &Store, now: Now) {
-    (0..100 * SHARDS).for_each(|_| store.crawl(now));
+    store.crawl_soon();
+    (0..10).for_each(|_| store.crawl(now));
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +85,7 @@ proptest! {
     #[test]
     fn the_store_is_a_map_with_expiry_and_flushes(steps in steps()) {
         let store = Store::new(&settings(64 << 20));
+        let empty = store.memory_used();
         let mut model = Model::default();
         let mut now = START;
         let exptime = |ttl: u32, now: Now| if ttl == 0 { 0 } else { now.seconds() + ttl };
@@ -118,33 +123,34 @@ proptest! {
                 let expected = model.items.get(&key).map(|item| item.0.clone());
                 prop_assert_eq!(get(&store, &[key], now), expected, "key {}", key);
             }
-            prop_assert_eq!(store.stats(now).total().number, model.items.len() as u64);
         }
+        store.check();
         store.flush(now);
         crawl_everything(&store, now);
-        prop_assert_eq!((store.memory_used(), store.stats(now).total().number), (0, 0));
+        store.check();
+        prop_assert_eq!((store.memory_used(), store.stats(now).total().number), (empty, 0));
         prop_assert_eq!(store.stats(now).total().mem_requested, 0);
     }
 
     #[test]
-    fn memory_never_passes_its_limit(
-        memory in 2_000u64..200_000,
-        sizes in proptest::collection::vec((any::<u8>(), 0usize..30_000), 1..300),
+    fn memory_never_passes_its_limit_and_there_is_always_room(
+        memory in 300_000u64..3_000_000,
+        sizes in proptest::collection::vec((any::<u8>(), 0usize..30_000), 1..600),
     ) {
         let store = Store::new(&settings(memory));
         for (key, size) in sizes {
-            let stored = set(&store, &[key], &vec![0; size], 0, START);
-            let cost = slots::cost_of(1, size);
+            prop_assert!(set(&store, &[key], &vec![key; size], 0, START).is_ok(), "{} bytes", size);
             prop_assert!(store.memory_used() <= memory);
-            prop_assert_eq!(stored.is_ok(), cost <= memory, "a value of {}", size);
+            prop_assert_eq!(get(&store, &[key], START), Some(vec![key; size]));
         }
+        store.check();
     }
 }
 
 #[test]
 fn an_observer_sees_every_live_item_that_makes_room_and_no_expired_one() {
     use std::sync::atomic::AtomicU64;
-    let store = Store::new(&settings(20_000));
+    let store = Store::new(&settings(300_000));
     let seen = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&seen);
     store.observe_evictions(Box::new(move |item, now| {
@@ -152,7 +158,7 @@ fn an_observer_sees_every_live_item_that_makes_room_and_no_expired_one() {
         counted.fetch_add(1, Ordering::Relaxed);
     }));
     let later = Now(START.0 + 10_000);
-    for number in 0..1_000u32 {
+    for number in 0..10_000u32 {
         let (expiry, now) = if number < 50 { (START.seconds() + 5, START) } else { (0, later) };
         set(&store, format!("key{number}").as_bytes(), b"value", expiry, now).unwrap();
     }
@@ -163,11 +169,18 @@ fn an_observer_sees_every_live_item_that_makes_room_and_no_expired_one() {
 
 #[test]
 fn without_evictions_a_full_store_refuses_and_keeps_what_it_has() {
-    let store = Store::new(&Settings { evictions: false, ..settings(10_000) });
-    let stored =
-        (0..100u8).take_while(|&key| set(&store, &[key], &[0; 100], 0, START).is_ok()).count();
-    assert!((10..100).contains(&stored));
-    assert!((0..stored).all(|key| get(&store, &[key as u8], START).is_some()));
+    let store = Store::new(&Settings { evictions: false, ..settings(300_000) });
+    let is_stored = |key: &u32| set(&store, &key.to_be_bytes(), &[0; 100], 0, START).is_ok();
+    let stored = (0..10_000).take_while(is_stored).count() as u32;
+    assert!((1_000..2_500).contains(&stored), "{stored}");
+    assert!((0..stored).all(|key| get(&store, &key.to_be_bytes(), START).is_some()));
+    (0..stored / 2).for_each(|key| {
+        store.entry(&key.to_be_bytes(), START).delete();
+    });
+    let again = (0..stored / 2).filter(|key| is_stored(&(key + 20_000))).count() as u32;
+    assert!(again > stored * 2 / 5, "{again} of {stored}: deleted items make room");
+    assert!((stored / 2..stored).all(|key| get(&store, &key.to_be_bytes(), START).is_some()));
+    store.check();
 }
 
 #[test]
@@ -178,7 +191,7 @@ fn what_is_read_survives_what_is_not() {
         set(&store, &number.to_be_bytes(), &[0; 100], 0, START).unwrap();
         assert!(get(&store, b"wanted", START).is_some(), "gone after {number} others");
     }
-    assert!(store.stats(START).total().evicted > 4_000);
+    assert!(store.stats(START).total().evicted > 2_000);
 }
 
 #[test]
@@ -196,9 +209,10 @@ fn a_lowered_limit_is_reached_by_and_by() {
     for number in 0..10_000u32 {
         set(&store, &number.to_be_bytes(), &[0; 100], 0, START).unwrap();
     }
-    store.set_memory_limit(100_000);
+    store.set_memory_limit(300_000);
     (0..2).for_each(|_| store.tick(START));
-    assert!(store.memory_used() <= 100_000);
+    assert!(store.memory_used() <= 300_000);
+    store.check();
 }
 
 #[test]
@@ -220,9 +234,11 @@ fn threads_that_write_at_once_leave_exact_books() {
         }
     });
     assert!(store.memory_used() <= 1 << 20);
+    store.check();
     store.flush(START);
     crawl_everything(&store, START);
-    assert_eq!((store.memory_used(), store.stats(START).total().number), (0, 0));
+    store.check();
+    assert_eq!(store.stats(START).total().number, 0);
 }
 
 #[test]

@@ -1,0 +1,423 @@
+//! Where each key's record stands: a hash table that grows and shrinks by one bucket at a time.
+//!
+//! Linear hashing (Litwin, 1980): a bucket is a cache line of eight slots, its number the low bits of
+//! the hash; the table grows by splitting the buckets one after another, so that no step takes longer
+//! than another. A slot is a position and a tag of further bits of the hash, enough of them to split a
+//! bucket without looking at a record. The last slot of a full bucket leads to an overflow bucket.
+
+use super::area::{Area, PAGE_SIZE};
+use super::log::{POSITION_BITS, Position};
+
+const SLOTS: usize = 8;
+type Bucket = [u64; SLOTS];
+const BUCKET: usize = size_of::<Bucket>();
+
+/// In the last slot: the number of an overflow bucket.
+const LINK: u64 = 1 << 63;
+const TAG_BITS: u32 = 63 - POSITION_BITS;
+const TAG: u64 = (1 << TAG_BITS) - 1;
+const POSITION: u64 = (1 << POSITION_BITS) - 1;
+/// More items than so many halves per bucket split one, fewer than a third of that join two.
+const HALVES_PER_BUCKET: usize = 14;
+/// The table can become so many times (a power of two) as large as it begins.
+const GROWTH_BITS: u32 = 14;
+
+/// How far a walk has come: everything whose hash, its bits reversed, is below was seen. In this order
+/// the items of a bucket stay together whether it is split or joined.
+pub(super) type Reached = u64;
+
+#[derive(Debug)]
+pub(super) struct Index {
+    area: Area,
+    buckets: usize,
+    /// Buckets that the table begins with, as a power of two.
+    first_level: u32,
+    overflow: Vec<Bucket>,
+    /// First of the free overflow buckets, one more than its number; 0 if there is none.
+    free: u64,
+    items: usize,
+    scratch: Vec<u64>,
+}
+
+// A bucket is addressed by its number alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Table(usize),
+    Overflow(usize),
+}
+
+impl Index {
+    /// An empty index that begins with two to the power of `level` buckets.
+    pub(super) fn new(level: u32) -> Index {
+        let first_level = level.clamp(1, 24);
+        let bytes = BUCKET << first_level;
+        let mut area = Area::reserve(bytes << GROWTH_BITS, 16 * PAGE_SIZE, false);
+        // Without this much address space nothing works at all, and nothing has begun yet.
+        assert!(area.grow(bytes), "no address space for an index of {bytes} bytes");
+        Index {
+            area,
+            buckets: 1 << first_level,
+            first_level,
+            overflow: Vec::new(),
+            free: 0,
+            items: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// How many items it knows.
+    pub(super) fn len(&self) -> usize {
+        self.items
+    }
+
+    /// Bytes it takes.
+    pub(super) fn cost(&self) -> u64 {
+        ((self.buckets + self.overflow.capacity()) * BUCKET) as u64
+    }
+
+    fn bucket(&self, at: At) -> &Bucket {
+        match at {
+            At::Overflow(number) => &self.overflow[number],
+            At::Table(number) => {
+                debug_assert!(number < self.buckets);
+                // SAFETY: the first `buckets` buckets are usable, begin as zeros, and change through
+                // `&mut self` only.
+                unsafe { self.area.base().cast::<Bucket>().add(number).as_ref() }
+            }
+        }
+    }
+
+    fn bucket_mut(&mut self, at: At) -> &mut Bucket {
+        match at {
+            At::Overflow(number) => &mut self.overflow[number],
+            At::Table(number) => {
+                debug_assert!(number < self.buckets);
+                // SAFETY: as in `bucket`.
+                unsafe { self.area.base().cast::<Bucket>().add(number).as_mut() }
+            }
+        }
+    }
+
+    /// The level of the buckets that are not split yet.
+    fn level(&self) -> u32 {
+        self.buckets.ilog2()
+    }
+
+    fn home(&self, hash: u64) -> At {
+        let level = self.level();
+        let low = hash as usize & ((1 << level) - 1);
+        let split = low < self.buckets - (1 << level);
+        At::Table(if split { hash as usize & ((2 << level) - 1) } else { low })
+    }
+
+    fn tag(&self, hash: u64) -> u64 {
+        (hash >> self.first_level) & TAG
+    }
+
+    /// The bucket after this one in its chain.
+    fn next(bucket: &Bucket) -> Option<At> {
+        let last = bucket[SLOTS - 1];
+        (last & LINK != 0).then_some(At::Overflow((last & !LINK) as usize))
+    }
+
+    /// Where the position that has this hash and is the `same` stands.
+    fn find_slot(&self, hash: u64, mut same: impl FnMut(Position) -> bool) -> Option<(At, usize)> {
+        let tag = self.tag(hash);
+        let mut at = self.home(hash);
+        loop {
+            let bucket = self.bucket(at);
+            for (slot, &entry) in bucket.iter().enumerate() {
+                if entry >> POSITION_BITS == tag && entry != 0 && same(entry & POSITION) {
+                    return Some((at, slot));
+                }
+            }
+            at = Index::next(bucket)?;
+        }
+    }
+
+    /// The position that has this hash and is the `same`.
+    pub(super) fn find(&self, hash: u64, same: impl FnMut(Position) -> bool) -> Option<Position> {
+        let (at, slot) = self.find_slot(hash, same)?;
+        Some(self.bucket(at)[slot] & POSITION)
+    }
+
+    /// Whether it knows this position by this hash.
+    #[cfg(test)]
+    pub(super) fn holds(&self, hash: u64, position: Position) -> bool {
+        self.find_slot(hash, |other| other == position).is_some()
+    }
+
+    /// A record moved.
+    pub(super) fn replace(&mut self, hash: u64, old: Position, new: Position) {
+        let tag = self.tag(hash);
+        if let Some((at, slot)) = self.find_slot(hash, |other| other == old) {
+            self.bucket_mut(at)[slot] = tag << POSITION_BITS | new;
+        }
+    }
+
+    /// Adds a position.
+    pub(super) fn insert(&mut self, hash: u64, position: Position) {
+        let entry = self.tag(hash) << POSITION_BITS | position;
+        self.items += 1;
+        self.push(self.home(hash), entry);
+        if self.items * 2 > self.buckets * HALVES_PER_BUCKET {
+            self.split();
+        }
+    }
+
+    /// Appends to the chain that begins at `at`.
+    fn push(&mut self, mut at: At, entry: u64) {
+        while let Some(next) = Index::next(self.bucket(at)) {
+            at = next;
+        }
+        let bucket = self.bucket_mut(at);
+        if let Some(slot) = bucket.iter_mut().find(|slot| **slot == 0) {
+            *slot = entry;
+            return;
+        }
+        let moved = bucket[SLOTS - 1];
+        let overflow = [moved, entry, 0, 0, 0, 0, 0, 0];
+        let number = match self.free {
+            0 => {
+                if self.overflow.len() == self.overflow.capacity() {
+                    self.overflow.reserve_exact(self.overflow.len() / 16 + 4);
+                }
+                self.overflow.push(overflow);
+                self.overflow.len() - 1
+            }
+            free => {
+                let number = free as usize - 1;
+                self.free = std::mem::replace(&mut self.overflow[number], overflow)[0];
+                number
+            }
+        };
+        self.bucket_mut(at)[SLOTS - 1] = LINK | number as u64;
+    }
+
+    /// Takes a position out.
+    pub(super) fn remove(&mut self, hash: u64, position: Position) {
+        let Some((at, slot)) = self.find_slot(hash, |other| other == position) else { return };
+        self.items -= 1;
+        // The last of the chain fills the hole, so that chains have none.
+        let (mut before, mut last) = (at, self.home(hash));
+        while let Some(next) = Index::next(self.bucket(last)) {
+            (before, last) = (last, next);
+        }
+        let bucket = self.bucket_mut(last);
+        let end = bucket.iter().rposition(|&entry| entry != 0).unwrap_or(0);
+        let filler = std::mem::take(&mut bucket[end]);
+        if (at, slot) != (last, end) {
+            self.bucket_mut(at)[slot] = filler;
+        }
+        if let (At::Overflow(number), 0) = (last, end) {
+            self.bucket_mut(before)[SLOTS - 1] = 0;
+            self.give(number);
+        }
+        if self.items * 6 < self.buckets * HALVES_PER_BUCKET && self.buckets > 1 << self.first_level
+        {
+            self.join();
+        }
+    }
+
+    fn give(&mut self, number: usize) {
+        self.overflow[number] = [self.free, 0, 0, 0, 0, 0, 0, 0];
+        self.free = number as u64 + 1;
+    }
+
+    /// Empties a chain into the scratch list.
+    fn drain(&mut self, number: usize) {
+        let mut at = At::Table(number);
+        loop {
+            let bucket = *self.bucket(at);
+            let next = Index::next(&bucket);
+            let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
+            self.scratch.extend(entries.iter().filter(|&&entry| entry != 0));
+            match at {
+                At::Table(_) => *self.bucket_mut(at) = [0; SLOTS],
+                At::Overflow(number) => self.give(number),
+            }
+            let Some(next) = next else { return };
+            at = next;
+        }
+    }
+
+    fn split(&mut self) {
+        let level = self.level();
+        if level >= self.first_level + TAG_BITS || !self.area.grow((self.buckets + 1) * BUCKET) {
+            return;
+        }
+        let old = self.buckets - (1 << level);
+        let new = self.buckets;
+        self.drain(old);
+        self.buckets += 1;
+        // Pages that were in use before the table shrank hold what they held then.
+        *self.bucket_mut(At::Table(new)) = [0; SLOTS];
+        let bit = 1 << (level - self.first_level + POSITION_BITS);
+        let entries = std::mem::take(&mut self.scratch);
+        for &entry in &entries {
+            self.push(At::Table(if entry & bit == 0 { old } else { new }), entry);
+        }
+        self.scratch = entries;
+        self.scratch.clear();
+    }
+
+    fn join(&mut self) {
+        let last = self.buckets - 1;
+        let into = last - (1 << last.ilog2());
+        self.drain(last);
+        self.drain(into);
+        self.buckets -= 1;
+        let entries = std::mem::take(&mut self.scratch);
+        entries.iter().for_each(|&entry| self.push(At::Table(into), entry));
+        self.scratch = entries;
+        self.scratch.clear();
+        let end = self.buckets * BUCKET;
+        if end.is_multiple_of(PAGE_SIZE) {
+            // SAFETY: behind the last bucket nothing is in use.
+            unsafe { self.area.discard(end, end + PAGE_SIZE) };
+        }
+    }
+
+    /// Shows the positions of the next bucket of a walk and moves on; false at the end. Where the
+    /// table has shrunk meanwhile, some are from before `reached`.
+    pub(super) fn visit(&self, reached: &mut Reached, mut show: impl FnMut(Position)) -> bool {
+        let level = self.level();
+        let hash = reached.reverse_bits();
+        let low = hash as usize & ((1 << level) - 1);
+        let bits = if low < self.buckets - (1 << level) { level + 1 } else { level };
+        let mut at = self.home(hash);
+        loop {
+            let bucket = self.bucket(at);
+            let next = Index::next(bucket);
+            let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
+            entries.iter().filter(|&&entry| entry != 0).for_each(|&entry| show(entry & POSITION));
+            let Some(next) = next else { break };
+            at = next;
+        }
+        let step = 1 << (64 - bits);
+        match (*reached & !(step - 1)).checked_add(step) {
+            Some(next) => {
+                *reached = next;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn hash(number: u64) -> u64 {
+        // Any mixture will do (splitmix64).
+        let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn everything(index: &Index) -> Vec<Position> {
+        let (mut seen, mut reached) = (Vec::new(), 0);
+        while index.visit(&mut reached, |position| seen.push(position)) {}
+        seen.sort_unstable();
+        seen
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_is_a_map_from_hashes_to_positions(
+            steps in proptest::collection::vec((0u64..300, 0u8..4), 1..1500)
+        ) {
+            let mut index = Index::new(1);
+            let mut model = BTreeMap::new();
+            let mut next = 0;
+            for (key, step) in steps {
+                let known = model.get(&key).copied();
+                match (known, step) {
+                    (Some(position), 0) => {
+                        index.remove(hash(key), position);
+                        model.remove(&key);
+                    }
+                    (Some(position), 1) => {
+                        next += 1;
+                        index.replace(hash(key), position, next);
+                        model.insert(key, next);
+                    }
+                    (None, _) => {
+                        next += 1;
+                        index.insert(hash(key), next);
+                        model.insert(key, next);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(index.len(), model.len());
+            }
+            for (&key, &position) in &model {
+                prop_assert!(index.holds(hash(key), position), "key {}", key);
+            }
+            let mut positions: Vec<Position> = model.values().copied().collect();
+            positions.sort_unstable();
+            prop_assert_eq!(everything(&index), positions);
+        }
+
+        #[test]
+        fn a_walk_sees_what_stays_however_the_table_grows_and_shrinks(
+            stays in 1u64..400, others in 0u64..3000, every in 1usize..40,
+        ) {
+            let mut index = Index::new(1);
+            (1..=stays).for_each(|number| index.insert(hash(number), number));
+            let mut seen = Vec::new();
+            let (mut reached, mut number, mut growing) = (0, stays, true);
+            loop {
+                if !index.visit(&mut reached, |position| seen.push(position)) { break }
+                for _ in 0..every {
+                    if growing && number < stays + others {
+                        number += 1;
+                        index.insert(hash(number), number);
+                    } else if number > stays {
+                        growing = false;
+                        index.remove(hash(number), number);
+                        number -= 1;
+                    }
+                }
+            }
+            for number in 1..=stays {
+                prop_assert!(seen.contains(&number), "{} of {}", number, stays);
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_through_a_growing_table_sees_each_item_once() {
+        let mut index = Index::new(1);
+        (1..=500).for_each(|number| index.insert(hash(number), number));
+        let (mut seen, mut reached, mut number) = (Vec::new(), 0, 500);
+        while index.visit(&mut reached, |position| seen.push(position)) {
+            for _ in 0..50 {
+                number += 1;
+                index.insert(hash(number), number);
+            }
+        }
+        let mut stayed: Vec<Position> = seen.into_iter().filter(|&seen| seen <= 500).collect();
+        stayed.sort_unstable();
+        assert_eq!(stayed, (1..=500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_item_costs_less_than_thirteen_bytes_of_index_and_an_empty_table_is_small_again() {
+        let mut index = Index::new(4);
+        let (empty, mut worst) = (index.cost(), 0.0f64);
+        for number in 1..200_000u64 {
+            index.insert(hash(number), number);
+            if number > 20_000 && number % 1000 == 0 {
+                let cost = index.cost() as f64 / number as f64;
+                worst = worst.max(cost);
+            }
+        }
+        assert!(worst < 13.0, "{worst}");
+        (1..200_000).for_each(|number| index.remove(hash(number), number));
+        assert_eq!((index.buckets as u64 * BUCKET as u64, index.len()), (empty, 0));
+    }
+}

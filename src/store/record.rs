@@ -1,0 +1,403 @@
+//! An item as it stands in memory: one record, without padding.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | length of the key; [`PAD`] and [`GAP`] are no records |
+//! | 1 | fields: which optional ones follow, and marks |
+//! | 2 | length of an inline value |
+//! | 1 | heat: hits (4 bits), whether it is dead, whether the key came in base64 |
+//! | 3 | Unix seconds of the last use, their low 24 bits |
+//! | 8 | version |
+//! | | key |
+//! | 4, 4, 8, 8 | expiry, flags, last touch, CAS, as far as the item has them |
+//! | | the value, or [`Stored::Block`]: number and length |
+//!
+//! Length of the key and key never change while the record stands, so that a scan can read them
+//! without a lock, and learn from them which shard's lock the rest is behind.
+
+use super::change::Mark;
+use super::version::Version;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// In the place of a key's length: one byte that is nothing.
+pub(super) const PAD: u8 = 0;
+/// In the place of a key's length: nothing up to as many bytes on as the next four say.
+pub(super) const GAP: u8 = 255;
+const GAP_HEADER: usize = 5;
+pub(super) const HEADER: usize = 16;
+/// All optional fields together.
+pub(super) const OPTIONS_MAX: usize = 24;
+/// What stands in the place of a value that is in a block.
+pub(super) const BLOCK_LEN: usize = 8;
+/// Inline values are shorter than this: their length has 14 bits.
+pub(super) const INLINE_MAX: usize = 16 * 1024;
+/// Where hits stop being counted.
+pub(super) const HITS_MAX: u8 = 15;
+
+const EXPTIME: u8 = 1;
+const FLAGS: u8 = 2;
+const TOUCHED: u8 = 4;
+const CAS: u8 = 8;
+const OPTIONS: u8 = 15;
+const BLOCK: u8 = 16;
+const STALE: u8 = 32;
+const WON: u8 = 64;
+const FETCHED: u8 = 128;
+
+const HITS: u8 = 15;
+const DEAD: u8 = 16;
+const BINARY: u8 = 32;
+
+/// Bytes that each set of optional fields takes.
+const OPTIONS_LEN: [u8; 16] = [0, 4, 4, 8, 8, 12, 12, 16, 8, 12, 12, 16, 16, 20, 20, 24];
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored<'a> {
+    /// In the record.
+    Inline(&'a [u8]),
+    /// In a block of its own.
+    Block {
+        /// Its number.
+        number: u32,
+        /// Length of the value.
+        len: u32,
+    },
+}
+
+/// A record whose shard is locked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The record that begins at `start`.
+    ///
+    /// # Safety
+    /// A whole record stands there, and nobody writes it during `'a`.
+    pub(super) unsafe fn at(start: NonNull<u8>) -> Record<'a> {
+        // SAFETY: every record has a header.
+        let header: &[u8; HEADER] = unsafe { start.cast().as_ref() };
+        let size = size_by_header(header);
+        // SAFETY: by the contract of this function.
+        Record { bytes: unsafe { std::slice::from_raw_parts(start.as_ptr(), size) } }
+    }
+
+    /// All of it.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub(super) fn size(self) -> usize {
+        self.bytes.len()
+    }
+
+    fn key_len(self) -> usize {
+        usize::from(self.bytes[0])
+    }
+
+    fn fields(self) -> u8 {
+        self.bytes[1]
+    }
+
+    fn heat(self) -> u8 {
+        self.bytes[4]
+    }
+
+    pub(super) fn key(self) -> &'a [u8] {
+        &self.bytes[HEADER..HEADER + self.key_len()]
+    }
+
+    pub(super) fn version(self) -> Version {
+        Version::from_raw(self.number::<8>(8))
+    }
+
+    /// Little-endian number of `N` bytes at `at`.
+    fn number<const N: usize>(self, at: usize) -> u64 {
+        let mut number = [0; 8];
+        number[..N].copy_from_slice(&self.bytes[at..at + N]);
+        u64::from_le_bytes(number)
+    }
+
+    /// The optional field, 0 if it has none.
+    fn option<const N: usize>(self, field: u8) -> u64 {
+        option_at(self.bytes[0], self.fields(), field).map_or(0, |at| self.number::<N>(at))
+    }
+
+    /// Unix seconds; 0 is never.
+    pub(super) fn exptime(self) -> u32 {
+        self.option::<4>(EXPTIME) as u32
+    }
+
+    pub(super) fn flags(self) -> u32 {
+        self.option::<4>(FLAGS) as u32
+    }
+
+    pub(super) fn touched(self) -> Version {
+        Version::from_raw(self.option::<8>(TOUCHED))
+    }
+
+    pub(super) fn mark(self) -> Mark {
+        let fields = self.fields();
+        Mark {
+            cas: (fields & CAS != 0).then(|| self.option::<8>(CAS)),
+            stale: fields & STALE != 0,
+            won: fields & WON != 0,
+            binary: self.heat() & BINARY != 0,
+        }
+    }
+
+    pub(super) fn stored(self) -> Stored<'a> {
+        let at = HEADER + self.key_len() + options_len(self.fields());
+        if self.fields() & BLOCK == 0 {
+            return Stored::Inline(&self.bytes[at..]);
+        }
+        Stored::Block { number: self.number::<4>(at) as u32, len: self.number::<4>(at + 4) as u32 }
+    }
+
+    pub(super) fn value_len(self) -> usize {
+        match self.stored() {
+            Stored::Inline(value) => value.len(),
+            Stored::Block { len, .. } => len as usize,
+        }
+    }
+
+    /// Whether the index knows it no more.
+    pub(super) fn is_dead(self) -> bool {
+        self.heat() & DEAD != 0
+    }
+
+    pub(super) fn hits(self) -> u8 {
+        self.heat() & HITS
+    }
+
+    /// Whether it was read since it was written.
+    pub(super) fn fetched(self) -> bool {
+        self.fields() & FETCHED != 0
+    }
+
+    /// Unix seconds of the last use, as seen at `now`.
+    pub(super) fn accessed(self, now: u32) -> u32 {
+        now.wrapping_sub(now.wrapping_sub(self.accessed_low()) & 0xff_ffff)
+    }
+
+    /// The low bits of that, which are all that is kept.
+    pub(super) fn accessed_low(self) -> u32 {
+        self.number::<3>(5) as u32
+    }
+}
+
+/// The key of the record that begins at `start`, without anything else of it.
+///
+/// # Safety
+/// A record with a key of this length stands there during `'a`.
+pub(super) unsafe fn key_at<'a>(start: NonNull<u8>, len: u8) -> &'a [u8] {
+    // SAFETY: by the contract of this function.
+    unsafe { std::slice::from_raw_parts(start.as_ptr().add(HEADER), usize::from(len)) }
+}
+
+fn options_len(fields: u8) -> usize {
+    usize::from(OPTIONS_LEN[usize::from(fields & OPTIONS)])
+}
+
+fn option_at(key_len: u8, fields: u8, field: u8) -> Option<usize> {
+    let before = options_len(fields & (field - 1));
+    (fields & field != 0).then(|| HEADER + usize::from(key_len) + before)
+}
+
+fn size_by_header(header: &[u8; HEADER]) -> usize {
+    let [key_len, fields, low, high, ..] = *header;
+    let value = usize::from(u16::from_le_bytes([low, high]));
+    let value = if fields & BLOCK == 0 { value } else { BLOCK_LEN };
+    HEADER + usize::from(key_len) + options_len(fields) + value
+}
+
+/// A record about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewRecord<'a> {
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+    pub flags: u32,
+    pub exptime: u32,
+    pub version: Version,
+    pub touched: Version,
+    pub mark: Mark,
+    pub hits: u8,
+    pub fetched: bool,
+    /// Unix seconds.
+    pub accessed: u32,
+}
+
+/// The value of a record about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    /// Shorter than [`INLINE_MAX`], in pieces.
+    Inline(&'a [&'a [u8]]),
+    /// In a block.
+    Block {
+        /// Its number.
+        number: u32,
+        /// Length of the value.
+        len: u32,
+    },
+}
+
+impl NewRecord<'_> {
+    fn fields(&self) -> u8 {
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        bit(self.exptime != 0, EXPTIME)
+            | bit(self.flags != 0, FLAGS)
+            | bit(self.touched != Version::NONE, TOUCHED)
+            | bit(self.mark.cas.is_some(), CAS)
+            | bit(matches!(self.value, Value::Block { .. }), BLOCK)
+            | bit(self.mark.stale, STALE)
+            | bit(self.mark.won, WON)
+            | bit(self.fetched, FETCHED)
+    }
+
+    fn inline_len(&self) -> usize {
+        match self.value {
+            Value::Inline(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+            Value::Block { .. } => 0,
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let value = match self.value {
+            Value::Inline(_) => self.inline_len(),
+            Value::Block { .. } => BLOCK_LEN,
+        };
+        HEADER + self.key.len() + options_len(self.fields()) + value
+    }
+}
+
+/// The place of a record that may be written: its shard is locked, or nobody knows of it yet.
+#[derive(Debug)]
+pub(super) struct RecordMut<'a> {
+    start: NonNull<u8>,
+    place: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> RecordMut<'a> {
+    /// The place that begins at `start`.
+    ///
+    /// # Safety
+    /// As many bytes as will be written there are valid, and nobody else reads or writes them during
+    /// `'a`; only the length of the key and the key may be read.
+    pub(super) unsafe fn at(start: NonNull<u8>) -> RecordMut<'a> {
+        RecordMut { start, place: PhantomData }
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        // SAFETY: by the contract of `RecordMut::at`; `bytes` is another object.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(at), bytes.len());
+        }
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        // SAFETY: by the contract of `RecordMut::at`; headers are always whole.
+        unsafe { self.start.add(at).read() }
+    }
+
+    /// Writes a record where none was.
+    pub(super) fn write(&mut self, new: &NewRecord<'_>) {
+        self.put(0, &[new.key.len() as u8]);
+        self.put(HEADER, new.key);
+        self.rewrite(new);
+    }
+
+    /// Writes all but the key, which is there already.
+    pub(super) fn rewrite(&mut self, new: &NewRecord<'_>) {
+        let fields = new.fields();
+        let heat = new.hits.min(HITS_MAX) | if new.mark.binary { BINARY } else { 0 };
+        self.put(1, &[fields]);
+        self.put(2, &(new.inline_len() as u16).to_le_bytes());
+        self.put(4, &[heat]);
+        self.put(5, &new.accessed.to_le_bytes()[..3]);
+        self.put(8, &new.version.raw().to_le_bytes());
+        let mut at = HEADER + new.key.len();
+        let mut add = |bytes: &[u8]| {
+            self.put(at, bytes);
+            at += bytes.len();
+        };
+        if fields & EXPTIME != 0 {
+            add(&new.exptime.to_le_bytes());
+        }
+        if fields & FLAGS != 0 {
+            add(&new.flags.to_le_bytes());
+        }
+        if fields & TOUCHED != 0 {
+            add(&new.touched.raw().to_le_bytes());
+        }
+        if let Some(cas) = new.mark.cas {
+            add(&cas.to_le_bytes());
+        }
+        match new.value {
+            Value::Inline(pieces) => pieces.iter().for_each(|piece| add(piece)),
+            Value::Block { number, len } => {
+                add(&number.to_le_bytes());
+                add(&len.to_le_bytes());
+            }
+        }
+    }
+
+    /// Copies a whole record here.
+    pub(super) fn copy(&mut self, record: Record<'_>) {
+        self.put(0, record.bytes());
+    }
+
+    /// Says that `len` bytes from `at` on are nothing.
+    pub(super) fn write_gap(&mut self, at: usize, len: usize) {
+        if len < GAP_HEADER {
+            self.put(at, &[PAD; GAP_HEADER][..len]);
+        } else {
+            self.put(at, &[GAP]);
+            self.put(at + 1, &(len as u32).to_le_bytes());
+        }
+    }
+
+    /// Sets expiry and touch where the record has the fields that this takes; false if it has not.
+    pub(super) fn touch(&mut self, exptime: u32, touched: Version) -> bool {
+        let (key_len, fields) = (self.byte(0), self.byte(1));
+        let exptime_at = option_at(key_len, fields, EXPTIME);
+        let touched_at = option_at(key_len, fields, TOUCHED);
+        if exptime_at.is_none() && exptime != 0 || touched_at.is_none() && touched != Version::NONE
+        {
+            return false;
+        }
+        if let Some(at) = exptime_at {
+            self.put(at, &exptime.to_le_bytes());
+        }
+        if let Some(at) = touched_at {
+            self.put(at, &touched.raw().to_le_bytes());
+        }
+        true
+    }
+
+    /// Counts a read at `seconds`.
+    pub(super) fn mark_read(&mut self, seconds: u32) {
+        let heat = self.byte(4);
+        let fields = self.byte(1) | FETCHED;
+        self.put(1, &[fields]);
+        self.put(4, &[if heat & HITS == HITS { heat } else { heat + 1 }]);
+        self.put(5, &seconds.to_le_bytes()[..3]);
+    }
+
+    pub(super) fn mark_won(&mut self) {
+        let fields = self.byte(1) | WON;
+        self.put(1, &[fields]);
+    }
+
+    pub(super) fn mark_dead(&mut self) {
+        let heat = self.byte(4) | DEAD;
+        self.put(4, &[heat]);
+    }
+
+    pub(super) fn set_hits(&mut self, hits: u8) {
+        let heat = self.byte(4) & !HITS | hits.min(HITS_MAX);
+        self.put(4, &[heat]);
+    }
+}
