@@ -11,6 +11,9 @@ pub(super) const PAGE_SIZE: usize = 4096;
 /// The least that is worth a reservation.
 const LEAST: usize = 16 * PAGE_SIZE;
 
+/// `MADV_DONTNEED_LOCKED`, which has no name in the libraries yet.
+const DONTNEED_LOCKED: i32 = 24;
+
 /// A range of addresses.
 #[derive(Debug)]
 pub(super) struct Area {
@@ -83,11 +86,16 @@ impl Area {
     pub(super) unsafe fn discard(&self, from: usize, to: usize) {
         let (from, to) = (from.next_multiple_of(PAGE_SIZE), to / PAGE_SIZE * PAGE_SIZE);
         if from < to {
-            // SAFETY: by the contract of this function. Locked memory can't be given back; it stays
-            // until it is used again.
-            let _ = unsafe {
-                madvise(self.base.add(from).cast(), to - from, MmapAdvise::MADV_DONTNEED)
-            };
+            // SAFETY: by the contract of this function.
+            let start = unsafe { self.base.add(from) };
+            // SAFETY: as above.
+            let done = unsafe { madvise(start.cast(), to - from, MmapAdvise::MADV_DONTNEED) };
+            if done.is_err() {
+                // Memory that is locked (`-k`) has to be asked for in another way, from Linux 5.18 on;
+                // before, it stays until it is used again.
+                // SAFETY: as above.
+                unsafe { nix::libc::madvise(start.as_ptr().cast(), to - from, DONTNEED_LOCKED) };
+            }
         }
     }
 }

@@ -6,7 +6,18 @@
 //! for what an earlier store held.
 //!
 //! Keys are spread over [`SHARDS`] shards by a keyed hash, each behind a lock that is held for one
-//! step only. Memory is one budget for all of them.
+//! step only. All share one log and one budget:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `record`, `block` | how an item stands in memory, and a large value |
+//! | `log`, `segment` | what records are appended to |
+//! | `index` | where the record of a key stands |
+//! | `shard`, `entry` | one part of the keys, and one key, locked |
+//! | `clean`, `evict`, `expiry`, `ghost` | how room is made |
+//! | `tombstone`, `ring`, `stream`, `merge` | what the peer is told and tells |
+//!
+//! Locks are taken in the order cleaner, shard, lane, pool. `docs/engine.md` tells the whole.
 
 mod area;
 mod block;
