@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab bench fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab bench bench-replication fuzz clean
 
 build:
 	cargo build --release --locked
@@ -74,6 +74,10 @@ lab: rpm
 ## Compares with the installed memcached, on two cores that have nothing else to do: about 8 minutes.
 bench: setup build
 	target/venv/bin/python benches/run $(BENCH)
+
+## Measures the link of a pair on this machine: about a minute.
+bench-replication: setup build
+	target/venv/bin/python benches/replication
 
 ## Fuzzes each parser for FUZZ_SECONDS; FUZZ=text takes that one alone.
 fuzz: $(cargo_fuzz)
