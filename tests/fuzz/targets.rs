@@ -4,7 +4,8 @@
 use super::dialogue::{converse, log_in, pieces_by, whole};
 use bytes::BytesMut;
 use paircached::config::load;
-use paircached::protocol::Protocol;
+use paircached::memory_file::format::{self, MAGIC, Profile, VERSION};
+use paircached::protocol::{Output, Protocol, udp as datagrams};
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Session};
 use paircached::replication::{Memory, frame};
@@ -17,11 +18,13 @@ use std::sync::Arc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("text", text),
     ("meta", text),
     ("binary", binary),
     ("login", login),
+    ("udp", udp),
+    ("memory", memory),
     ("link", link),
     ("hello", hello),
     ("sysconfig", sysconfig),
@@ -50,10 +53,10 @@ fn any_pieces(protocol: Protocol, bytes: &[u8]) {
     assert_eq!(converse(protocol, bytes, pieces), converse(protocol, bytes, whole()));
 }
 
-/// What a peer may send once it has said hello.
-pub fn link(bytes: &[u8]) {
-    const NOW: Now = Now(1_800_000_000_000);
-    let settings = Settings {
+const NOW: Now = Now(1_800_000_000_000);
+
+fn empty_store() -> Store {
+    Store::new(&Settings {
         memory: 1 << 20,
         evictions: true,
         item_size_max: 1024,
@@ -62,7 +65,58 @@ pub fn link(bytes: &[u8]) {
         cas: true,
         tombstone_memory: Some(1 << 16),
         huge_pages: false,
-    };
+    })
+}
+
+/// A datagram from anybody, and its bytes as a reply: what comes out is whole, numbered and short.
+pub fn udp(bytes: &[u8]) {
+    let Some((id, body)) = datagrams::request(bytes) else { return };
+    // A short request makes a reply of many datagrams.
+    let expected = body.repeat(1 + usize::from(id % 64));
+    let mut output = Output::default();
+    output.push(&expected);
+    let Some(mut reply) = datagrams::Reply::new(id, &output) else { return };
+    let (mut datagram, mut said) = ([0; datagrams::DATAGRAM_MAX], Vec::new());
+    let (mut count, mut total) = (0, 0);
+    while let Some(piece) = reply.next(&mut output, &mut datagram) {
+        let (header, content) = piece.split_at(8);
+        let numbers: Vec<u16> =
+            header.chunks(2).map(|two| u16::from_be_bytes([two[0], two[1]])).collect();
+        total = numbers[2];
+        assert_eq!(numbers, [id, count, total, 0]);
+        said.extend_from_slice(content);
+        count += 1;
+    }
+    assert_eq!((count, said), (total, expected));
+}
+
+/// Frames of a memory file, each behind its length in two bytes; the checksums are made right, since
+/// no fuzzer would guess them. A file that can be read can be saved and read again.
+pub fn memory(bytes: &[u8]) {
+    let profile = Profile { item_size_max: 1024, cluster: None };
+    let read = |file: &[u8], store: &Store| format::read(file, store, &profile, NOW, |_| {});
+    let _ = read(bytes, &empty_store());
+    let mut file = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
+        let (payload, later) = after.split_at(length);
+        rest = later;
+        file.extend_from_slice(&(length as u32).to_le_bytes());
+        file.extend_from_slice(payload);
+        file.extend_from_slice(&crc32fast::hash(&file).to_le_bytes());
+    }
+    let store = empty_store();
+    if read(&file, &store).is_err() {
+        return;
+    }
+    let mut saved = Vec::new();
+    format::write(&mut saved, &store, &profile, NOW, |_| {}).expect("memory takes all");
+    read(&saved, &empty_store()).expect("what was saved can be read");
+}
+
+/// What a peer may send once it has said hello.
+pub fn link(bytes: &[u8]) {
     let hello = |node, incarnation| Hello {
         protocol: Hello::protocol(),
         node,
@@ -76,7 +130,7 @@ pub fn link(bytes: &[u8]) {
         cluster: String::new(),
     };
     let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
-    let store = Arc::new(Store::new(&settings));
+    let store = Arc::new(empty_store());
     let mut session =
         Session::start(store, Clients::default(), Memory::default(), &ours, &peer, NOW);
     let mut rest = bytes;
