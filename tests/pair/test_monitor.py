@@ -233,13 +233,17 @@ def browser():
 
 
 def test_the_page_shows_both_nodes_live(pair, browser, tmp_path):
-    from selenium.webdriver.common.by import By
-
     node, peer = pair
     browser.get(f"http://127.0.0.1:{node.monitor}/")
 
     def text(selector):
-        return [element.text for element in browser.find_elements(By.CSS_SELECTOR, selector)]
+        # At once: the page replaces its elements every second.
+        script = "return [...document.querySelectorAll(arguments[0])].map(element => element.innerText)"
+        return browser.execute_script(script, selector)
+
+    def plotted():
+        script = "return [...document.querySelectorAll('#charts path.one')].map(path => path.getAttribute('d'))"
+        return all(browser.execute_script(script)[2:])
 
     eventually("the pair is whole", lambda: text("#pair") == ["in-sync and filled"])
     eventually("both nodes are there", lambda: text("#nodes h2") == ["this node", "its peer"])
@@ -247,13 +251,11 @@ def test_the_page_shows_both_nodes_live(pair, browser, tmp_path):
         node.set(b"key:%d" % number, b"value")
 
     def items():
-        rows = [row.split(" ", 1) for card in text("#nodes table") for row in card.splitlines()]
+        rows = [row.split("\t", 1) for card in text("#nodes table") for row in card.splitlines()]
         return [row[1] for row in rows if row[0] == "items"]
 
     eventually("both have the items, without a reload of the page", lambda: items() == ["50", "50"])
-    eventually("it is plotted", lambda: all(
-        path.get_attribute("d") for path in browser.find_elements(By.CSS_SELECTOR, "#charts path.one")[2:]
-    ))
+    eventually("it is plotted", plotted)
     peer.kill()
     eventually("the loss shows", lambda: "replication with" in text("#pair")[0])
     eventually("and why", lambda: any("no status of the peer" in card for card in text("#nodes section")))
