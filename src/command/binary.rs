@@ -2,8 +2,9 @@
 
 mod stat;
 
+use super::arithmetic::{Arithmetic, Counted};
 use super::login::{Attempt, MECHANISM, MECHANISM_MAX};
-use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
+use super::operation::{Context, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::{Cache, Login, MEMCACHED_VERSION, Outcome, WorkerCounters};
 use crate::protocol::Output;

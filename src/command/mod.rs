@@ -1,6 +1,7 @@
 //! What each command means: one request in, one reply out.
 
 mod admin;
+mod arithmetic;
 mod binary;
 mod counters;
 mod crawler;

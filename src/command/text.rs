@@ -1,6 +1,7 @@
 //! The text protocol's replies.
 
-use super::operation::{Arithmetic, Context, Counted, Deleted, Stored, Value};
+use super::arithmetic::{Arithmetic, Counted};
+use super::operation::{Context, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::reply::line;
 use super::{

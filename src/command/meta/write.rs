@@ -1,7 +1,8 @@
 //! `ms`, `md` and `ma`.
 
+use super::super::arithmetic::{DIGITS_MAX, counted, digits, put_number};
 use super::super::observe::{Brought, name};
-use super::super::operation::{Context, DIGITS_MAX, Stored, counted, digits, expiry, put_number};
+use super::super::operation::{Context, Stored, expiry};
 use super::super::reply::line;
 use super::{Call, NO_MEMORY, push_flag};
 use crate::protocol::Output;
