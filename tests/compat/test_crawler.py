@@ -55,7 +55,10 @@ LINE = re.compile(
 )
 def test_lines(launch, case):
     with launch().client() as client:
-        client.play(case)
+        expect, _ = case.for_version(client.server.version)
+        # memcached may be busy with a crawl of its own.
+        said = eventually("it is not busy", lambda: None if b"BUSY" in (made := client.talk(case.send)) else made)
+        assert said == expect
 
 
 def test_a_crawl_is_begun(launch):
