@@ -17,7 +17,7 @@ pub fn execute_raw(cache: &Cache, worker: &WorkerCounters, raw: &Raw) -> Vec<u8>
     } else if let text::Parsed::Request { request, noreply, .. } = text::parse(&raw.bytes, fits) {
         lines::perform(cache, worker, now, request, noreply, &mut out);
     }
-    let mut slices = Vec::new();
-    out.slices(&mut slices);
-    slices.iter().flat_map(|slice| slice.to_vec()).collect()
+    let mut reply = vec![0; out.len()];
+    out.take(&mut reply);
+    reply
 }

@@ -4,9 +4,6 @@ use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Slices that one vectored write is given at most (the kernel takes 1024).
-const SLICES_MAX: usize = 64;
-
 /// Reply bytes in order.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -77,20 +74,25 @@ impl Output {
         &self.copied[mark.0..]
     }
 
-    /// What is to be sent next, in order.
-    pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
-        slices.clear();
+    /// What is to be sent next, in order: as many of `slices` as are needed, or all.
+    pub fn slices<'a, 's, const N: usize>(
+        &'a self,
+        slices: &'s mut [IoSlice<'a>; N],
+    ) -> &'s [IoSlice<'a>] {
         let mut at = self.sent;
-        for (before, bytes) in self.shared.iter().take(SLICES_MAX) {
-            if *before > at {
-                slices.push(IoSlice::new(&self.copied[at..*before]));
-                at = *before;
-            }
-            slices.push(IoSlice::new(bytes));
+        let copied = |from: usize, to: usize| &self.copied[from..to];
+        let mut parts = self.shared.iter().flat_map(|(before, bytes)| {
+            let from = std::mem::replace(&mut at, *before);
+            [copied(from, *before), &bytes[..]]
+        });
+        let mut count = 0;
+        let rest = [copied(self.shared.back().map_or(self.sent, |last| last.0), self.copied.len())];
+        let parts = parts.by_ref().chain(rest).filter(|part| !part.is_empty());
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            count += 1;
         }
-        if self.shared.len() <= SLICES_MAX && at < self.copied.len() {
-            slices.push(IoSlice::new(&self.copied[at..]));
-        }
+        &slices[..count]
     }
 
     /// The waiting bytes, if they are all copied ones: the usual case, for a plain write.
@@ -124,15 +126,15 @@ impl Output {
 
     /// Moves what is to be sent next into `into`; returns how many bytes that were.
     pub fn take(&mut self, into: &mut [u8]) -> usize {
-        let mut slices = Vec::new();
-        self.slices(&mut slices);
         let mut taken = 0;
-        for slice in slices {
+        while taken < into.len() && !self.is_empty() {
+            let mut slices = [IoSlice::new(&[])];
+            let slice = &self.slices(&mut slices)[0];
             let length = slice.len().min(into.len() - taken);
             into[taken..taken + length].copy_from_slice(&slice[..length]);
+            self.advance(length);
             taken += length;
         }
-        self.advance(taken);
         taken
     }
 
@@ -151,9 +153,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn flatten(output: &Output) -> Vec<u8> {
-        let mut slices = Vec::new();
-        output.slices(&mut slices);
-        slices.iter().flat_map(|slice| slice.to_vec()).collect()
+        let mut slices = [IoSlice::new(&[]); 64];
+        output.slices(&mut slices).iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use super::tls::TlsStream;
 use crate::command::roster::{Place, Who};
+use crate::protocol::Output;
 use crate::watch::{Peer, Transport};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,6 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Slices that one vectored write is given at most (the kernel takes 1024).
+const SLICES_MAX: usize = 64;
 
 /// A connected client, not yet in the hands of a worker's runtime.
 pub(super) enum Accepted {
@@ -90,11 +94,17 @@ impl Socket {
         }
     }
 
-    pub(super) fn poll_write_vectored(
+    /// Sends the front of `output`; ready with the number of bytes that went.
+    pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
+        output: &Output,
     ) -> Poll<io::Result<usize>> {
+        if let Some(bytes) = output.plain() {
+            return self.poll_write(cx, bytes);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let slices = output.slices(&mut slices);
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),

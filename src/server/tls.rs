@@ -8,7 +8,7 @@ use rustls::server::ServerConnection;
 use rustls::{Error, InvalidMessage};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -156,9 +156,12 @@ impl TlsStream {
         if buffer.remaining() == 0 {
             return Ok(true);
         }
-        match self.session.reader().read(buffer.initialize_unfilled()) {
-            Ok(read) => {
-                buffer.advance(read);
+        let mut reader = self.session.reader();
+        match reader.fill_buf() {
+            Ok(opened) => {
+                let read = opened.len().min(buffer.remaining());
+                buffer.put_slice(&opened[..read]);
+                reader.consume(read);
                 Ok(read > 0)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),

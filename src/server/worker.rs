@@ -122,7 +122,8 @@ async fn work(
             Some(Job::Datagrams(socket)) => match UdpSocket::from_std(socket) {
                 Ok(socket) => {
                     let datagrams = Datagrams::new(socket, Arc::clone(cache), number);
-                    tokio::spawn(serve(datagrams.serve(), requests.clone()));
+                    let requests = requests.clone();
+                    tokio::spawn(async move { pass_on(datagrams.serve().await, requests).await });
                 }
                 Err(error) => log::warn!("event=register_failed error=\"{error}\""),
             },
@@ -154,7 +155,7 @@ fn welcome(
                     Ok(stream) => {
                         let socket = Socket::Tls(stream);
                         let connection = Connection::new(seat, socket, cache, number, terms);
-                        serve(connection.serve(), requests).await;
+                        serve(connection, requests).await;
                     }
                     Err(why) => {
                         presence::tell_unshaken(&seat, client, &why, &cache, number);
@@ -165,7 +166,7 @@ fn welcome(
         }
         (Ok((seat, socket)), _) => {
             let connection = Connection::new(seat, socket, cache, number, terms);
-            tokio::spawn(serve(connection.serve(), requests));
+            tokio::spawn(serve(connection, requests));
         }
         (Err(error), _) => {
             cache.connections.current.fetch_sub(1, Ordering::Relaxed);
@@ -174,9 +175,39 @@ fn welcome(
     }
 }
 
-/// Passes on what the client that is being served asks of the daemon.
-async fn serve(serving: impl Future<Output = End>, requests: mpsc::Sender<Request>) {
-    if let End::Shutdown { graceful } = serving.await {
-        let _ = requests.send(Request::Shutdown { graceful }).await;
+/// Serves a client.
+#[expect(clippy::manual_async_fn, reason = "it would keep the connection twice, as argument too")]
+fn serve(mut connection: Connection, requests: mpsc::Sender<Request>) -> impl Future<Output = ()> {
+    async move {
+        let end = connection.serve().await;
+        drop(connection);
+        pass_on(end, requests).await;
+    }
+}
+
+/// Passes on what the client that was served asks of the daemon.
+async fn pass_on(end: End, requests: mpsc::Sender<Request>) {
+    if let End::Shutdown { graceful } = end {
+        // On the heap: only one connection comes here.
+        let _ = Box::pin(requests.send(Request::Shutdown { graceful })).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the task of an idle connection may take, in bytes: there are many of them.
+    const TASK_MAX: usize = 512;
+
+    /// Bytes of the future that the function returns.
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        let size = size_of_future(|(connection, requests)| serve(connection, requests));
+        assert!(size <= TASK_MAX, "the task of a connection has {size} bytes");
     }
 }

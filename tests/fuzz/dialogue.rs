@@ -12,6 +12,7 @@ use paircached::command::{
 use paircached::protocol::text::{self, Keys, Request};
 use paircached::protocol::{Output, Protocol, binary, login};
 use paircached::store::{self, Now, Store};
+use std::io::IoSlice;
 use std::sync::{Arc, Once};
 
 /// Largest item: small, so that few bytes are too large.
@@ -248,8 +249,8 @@ impl Server {
 
     fn keep(&mut self, out: &mut Output, compared: bool) {
         while !out.is_empty() {
-            let mut slices = Vec::new();
-            out.slices(&mut slices);
+            let mut slices = [IoSlice::new(&[]); 8];
+            let slices = out.slices(&mut slices);
             let sent = slices.iter().map(|slice| slice.len()).sum();
             if compared {
                 slices.iter().for_each(|slice| self.answer.replies.extend_from_slice(slice));
