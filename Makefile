@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab bench bench-replication fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab bench bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -78,6 +78,10 @@ bench: setup build
 ## Measures the link of a pair on this machine: about a minute.
 bench-replication: setup build
 	target/venv/bin/python benches/replication
+
+## Counts the instructions of a get and a set, on a machine however busy: half a minute. Needs valgrind.
+bench-instructions: build
+	benches/instructions
 
 ## Fuzzes each parser for FUZZ_SECONDS; FUZZ=text takes that one alone.
 fuzz: $(cargo_fuzz)

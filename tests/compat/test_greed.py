@@ -107,3 +107,23 @@ def test_a_larger_r_makes_a_client_yield_less(launch):
     # The bytes may arrive in several pieces, each a turn of its own.
     assert 0 < yields() <= 1000 // 20
     assert yields("-R", "2000") == 0
+
+
+def test_an_idle_client_costs_little_memory(launch):
+    server = launch("-t", "1", "-c", "2000")
+    idle = []
+
+    def connect(count):
+        for _ in range(count):
+            client = server.client()
+            client.ask(b"mn\r\n", b"MN\r\n")
+            idle.append(client)
+
+    # What the first ones take is kept for those behind them.
+    connect(100)
+    before = memory(server)
+    connect(600)
+    each = (memory(server) - before) / 600
+    for client in idle:
+        client.close()
+    assert each <= 1536
