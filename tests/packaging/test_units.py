@@ -45,7 +45,7 @@ def test_the_unit_exposes_little(units, name):
 
 
 def test_the_drop_in_with_user_exposes_less(units):
-    assert exposure(with_drop_in(units, "10-user.conf")) <= 1.4
+    assert exposure(with_drop_in(units, "10-user.conf")) <= 1.2
 
 
 def test_the_drop_in_that_keeps_items_exposes_no_more(units):
