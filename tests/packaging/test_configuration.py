@@ -49,13 +49,17 @@ def test_the_shipped_sysconfig_listens_where_fedoras_memcached_does(effective, s
 def test_the_shipped_toml_shows_every_setting_with_its_default(effective, sysconfig, toml, tmp_path):
     active, users = tmp_path / "active.toml", tmp_path / "users"
     users.write_text("user:password\n")
-    active.write_text(ACTIVE.sub("", toml.read_text()).replace("/etc/paircached/users", str(users)))
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen characters and more\n")
+    secret.chmod(0o600)
+    text = ACTIVE.sub("", toml.read_text())
+    active.write_text(text.replace("/etc/paircached/users", str(users)).replace("/etc/paircached/secret", str(secret)))
     default, shown = effective(sysconfig, toml), effective(sysconfig, active)
     ours = {name for name in shown if name.startswith(("replication.", "monitor.", "auth.", "log."))}
     assert {name for name in ours if str(active) not in shown[name][1]} == set()
     # Examples, for these have no default.
     differing = {name for name in ours if shown[name][0] != default[name][0]}
-    examples = {"replication.peer", "replication.listen", "monitor.listen", "monitor.peer"}
+    examples = {"replication.peer", "replication.listen", "replication.secret_file", "monitor.listen", "monitor.peer"}
     assert differing == examples | {"auth.ascii_file", "auth.sasl_file"}
 
 
