@@ -191,6 +191,11 @@ fn a_wrong_command_line_exits_with_2() {
 }
 
 #[test]
+fn its_version_is_under_its_own_name() {
+    assert_eq!(pairctl(&["--version"]).0, format!("pairctl {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn the_manual_has_every_option_and_command() {
     let page = std::fs::read_to_string("docs/man/pairctl.1").unwrap();
     let mut help = pairctl(&["--help"]).0;

@@ -32,6 +32,7 @@ const USAGE: u8 = 2;
 /// Shows how a pair of paircached nodes is.
 #[derive(Parser)]
 #[command(
+    name = "pairctl",
     version,
     about,
     after_help = "Exit status: 0 fine, 1 not healthy, or errors under load or of items, 2 wrong command line, 3 a node did not answer."
