@@ -126,7 +126,12 @@ impl Listeners {
         listening.fetch_add((self.tcp.len() + self.unix.len()) as u64, Ordering::Relaxed);
         for socket in &self.udp {
             for _ in 0..cache.settings.threads_per_udp {
-                workers.hand_over(Job::Datagrams(socket.try_clone()?));
+                let socket = socket.try_clone()?;
+                let place = socket.local_addr().map_or(Place::Unknown, Place::Address);
+                let who = Who::Listener(Transport::Udp, place);
+                // Here, not when its worker takes it: the first client is to see all of them.
+                let seat = cache.roster.enter(socket.as_raw_fd(), who, cache.clock.now());
+                workers.hand_over(Job::Datagrams(socket, seat));
                 listening.fetch_add(1, Ordering::Relaxed);
             }
         }

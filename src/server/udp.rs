@@ -5,7 +5,7 @@
 
 use super::connection::End;
 use super::trace::{self, SHOW_FROM};
-use crate::command::roster::{Place, Seat, State, Who};
+use crate::command::roster::{Seat, State};
 use crate::command::{
     Cache, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse,
 };
@@ -13,7 +13,6 @@ use crate::protocol::text::{self, Get, Keys, Parsed, Request};
 use crate::protocol::udp::{self, DATAGRAM_MAX, Reply};
 use crate::protocol::{Output, Protocol, binary};
 use crate::store::{Now, Written};
-use crate::watch::Transport;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -54,10 +53,12 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new(socket: UdpSocket, cache: Arc<Cache>, worker: usize) -> Datagrams {
-        let place = socket.local_addr().map_or(Place::Unknown, Place::Address);
-        let who = Who::Listener(Transport::Udp, place);
-        let seat = cache.roster.enter(socket.as_raw_fd(), who, cache.clock.now());
+    pub(super) fn new(
+        socket: UdpSocket,
+        seat: Seat,
+        cache: Arc<Cache>,
+        worker: usize,
+    ) -> Datagrams {
         Datagrams { socket, cache, worker, seat, output: Output::default() }
     }
 

@@ -6,6 +6,7 @@ use super::terms::Terms;
 use super::udp::Datagrams;
 use super::{presence, tls};
 use crate::command::Cache;
+use crate::command::roster::Seat;
 use crate::store::Written;
 use crate::tls::TlsMode;
 use std::io;
@@ -35,7 +36,7 @@ pub(super) enum Job {
     /// A client.
     Client(Accepted, Arc<Terms>),
     /// An end of a UDP socket.
-    Datagrams(std::net::UdpSocket),
+    Datagrams(std::net::UdpSocket, Seat),
 }
 
 /// Threads, each with a runtime of its own; connections are dealt out in turn.
@@ -119,9 +120,9 @@ async fn work(
             Some(Job::Client(accepted, terms)) => {
                 welcome(accepted, terms, cache, number, requests.clone());
             }
-            Some(Job::Datagrams(socket)) => match UdpSocket::from_std(socket) {
+            Some(Job::Datagrams(socket, seat)) => match UdpSocket::from_std(socket) {
                 Ok(socket) => {
-                    let datagrams = Datagrams::new(socket, Arc::clone(cache), number);
+                    let datagrams = Datagrams::new(socket, seat, Arc::clone(cache), number);
                     let requests = requests.clone();
                     tokio::spawn(async move { pass_on(datagrams.serve().await, requests).await });
                 }
