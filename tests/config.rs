@@ -266,7 +266,7 @@ fn suboptions_count_in_the_order_given() {
     assert_eq!(both(&["-o", "idle_timeout=9", "-o", "idle_timeout=-1"]), (true, 0));
     assert_eq!(both(&["-o", "idle_timeout=99999999999"]), (true, i32::MAX as u32));
     assert!(run(&["-o", "idle_timeout=5,no_maxconns_fast"]).no_effect.is_empty());
-    assert_eq!(run(&["-L", "-o", "no_modern,no_hashexpand"]).no_effect.len(), 3);
+    assert_eq!(run(&["-N", "2", "-o", "no_modern,no_hashexpand"]).no_effect.len(), 3);
 }
 
 #[test]

@@ -235,6 +235,7 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         evictions: settings.evictions.value,
         max_connections: settings.max_connections.value,
         lock_memory: settings.lock_memory.value,
+        large_pages: settings.large_pages.value,
         verbosity: settings.verbosity.value,
         pid_file: settings.pid_file.value,
         growth_factor: settings.growth_factor.value,

@@ -71,6 +71,8 @@ pub struct Config {
     pub max_connections: u32,
     /// Keep all pages in memory (`mlockall`).
     pub lock_memory: bool,
+    /// Have huge pages behind items and their index, where the system has some.
+    pub large_pages: bool,
     /// How often `-v` was given: 0 to 255.
     pub verbosity: u8,
     /// File that gets the process id.

@@ -75,6 +75,7 @@ pub(super) struct Settings {
     pub(super) evictions: Set<bool>,
     pub(super) max_connections: Set<u32>,
     pub(super) lock_memory: Set<bool>,
+    pub(super) large_pages: Set<bool>,
     pub(super) verbosity: Set<u8>,
     pub(super) pid_file: Set<Option<PathBuf>>,
     pub(super) growth_factor: Set<f64>,
@@ -156,6 +157,7 @@ impl Default for Settings {
             evictions: Set::new(true),
             max_connections: Set::new(1024),
             lock_memory: Set::new(false),
+            large_pages: Set::new(false),
             verbosity: Set::new(0),
             pid_file: Set::new(None),
             growth_factor: Set::new(1.25),
@@ -257,14 +259,12 @@ impl Settings {
             Flag::Coredumps => self.coredumps.put(true, source),
             Flag::NoEvictions => self.evictions.put(false, source),
             Flag::LockMemory => self.lock_memory.put(true, source),
+            Flag::LargePages => self.large_pages.put(true, source),
             Flag::NoCas => self.cas.put(false, source),
             Flag::NoFlush => self.flush_enabled.put(false, source),
             Flag::Tls => self.tls.enabled.put(true, source),
             Flag::NoDump => self.dump_enabled.put(false, source),
             Flag::NoWatch => self.watch_enabled.put(false, source),
-            Flag::LargePages => {
-                self.idle_flag(flag, "memory is taken as it is needed", source);
-            }
             Flag::Delimiter => {
                 let Some(&delimiter) = word.as_bytes().first() else {
                     let what = "No delimiter specified";

@@ -96,6 +96,7 @@ fn memcached(settings: &Settings, lines: &mut Lines) {
     lines.plain("evictions", &settings.evictions);
     lines.plain("max_connections", &settings.max_connections);
     lines.plain("lock_memory", &settings.lock_memory);
+    lines.plain("large_pages", &settings.large_pages);
     lines.plain("verbosity", &settings.verbosity);
     lines.add("pid_file", path(&settings.pid_file.value), &settings.pid_file);
     lines.plain("growth_factor", &settings.growth_factor);

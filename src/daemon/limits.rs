@@ -47,6 +47,20 @@ pub(super) fn allow_core_dumps() -> Result<(), Fatal> {
         .map_err(|_| Fatal::os("failed to ensure corefile creation"))
 }
 
+/// The store asks for huge pages itself; a system that has none does not say so to who asks.
+pub(super) fn check_huge_pages() {
+    const STATE: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let error = match std::fs::read_to_string(STATE) {
+        Ok(state) if state.contains("[never]") => String::from("they are off"),
+        Ok(_) => return,
+        Err(error) => error.to_string(),
+    };
+    log::warn!(
+        "event=large_pages_unavailable path={STATE} error=\"{error}\" next=\"small pages\" \
+         remedy=\"write madvise to it, or leave -L out\""
+    );
+}
+
 /// Keeps all memory from being swapped out; not being able to is worth a warning only.
 pub(super) fn lock_memory() {
     // Below a limit the lock succeeds now, and the first allocation beyond it kills the daemon.

@@ -102,6 +102,9 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     if config.lock_memory {
         limits::lock_memory();
     }
+    if config.large_pages {
+        limits::check_huge_pages();
+    }
     // No client is let in before it is loaded.
     let restart::Opened { store, node } = restart::open_store(&config)?;
     bind::listen_all(&config, &listeners, &[&peers, &monitors])?;

@@ -29,7 +29,7 @@ pub(super) fn open_store(config: &Config) -> Result<Opened, Fatal> {
         growth_factor: config.growth_factor,
         chunk_size: config.chunk_size,
         cas: config.cas,
-        huge_pages: false,
+        huge_pages: config.large_pages,
         tombstone_memory: config
             .replication
             .as_ref()

@@ -8,6 +8,10 @@ use std::ptr::NonNull;
 
 /// Bytes that the system gives and takes at once.
 pub(super) const PAGE_SIZE: usize = 4096;
+/// Bytes of a huge page, which stands at a multiple of them.
+pub(super) const HUGE_PAGE: usize = 2 << 20;
+/// An area that has so many bytes takes no notice of a huge page more.
+const LARGE: usize = 2 * HUGE_PAGE;
 /// The least that is worth a reservation.
 const LEAST: usize = 16 * PAGE_SIZE;
 
@@ -30,7 +34,8 @@ unsafe impl Send for Area {}
 unsafe impl Sync for Area {}
 
 impl Area {
-    /// Reserves `bytes`, or as much of it as the system allows. None of it takes memory yet.
+    /// Reserves `bytes`, or as much of it as the system allows. None of it takes memory yet; with
+    /// `huge_pages` it begins where one can stand.
     pub(super) fn reserve(bytes: usize, step: usize, huge_pages: bool) -> Area {
         let mut length = bytes.next_multiple_of(PAGE_SIZE).max(LEAST);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
@@ -47,11 +52,29 @@ impl Area {
                 // SAFETY: the range is the mapping just made; a kernel without huge pages refuses,
                 // which changes nothing.
                 let _ = unsafe { madvise(base, length, advice) };
-                return Area { base: base.cast(), reserved: length, usable: 0, step };
+                let mut area = Area { base: base.cast(), reserved: length, usable: 0, step };
+                if huge_pages && length > HUGE_PAGE {
+                    area.align();
+                }
+                return area;
             }
             length = (length / 2).next_multiple_of(PAGE_SIZE);
         }
         Area { base: NonNull::dangling(), reserved: 0, usable: 0, step }
+    }
+
+    /// Lets go of what is in front of the first place for a huge page.
+    fn align(&mut self) {
+        let excess = self.base.align_offset(HUGE_PAGE);
+        if excess > 0 {
+            // SAFETY: the beginning of the mapping that nobody uses yet, in whole pages.
+            let gone = unsafe { munmap(self.base.cast(), excess) };
+            if gone.is_ok() {
+                // SAFETY: less than the mapping has.
+                self.base = unsafe { self.base.add(excess) };
+                self.reserved -= excess;
+            }
+        }
     }
 
     /// Makes at least the first `bytes` usable; false where the reservation or the system ends.
@@ -62,7 +85,9 @@ impl Area {
         if bytes > self.reserved {
             return false;
         }
-        let target = bytes.next_multiple_of(self.step).min(self.reserved);
+        // A huge page comes only where all of it is usable when it is first touched.
+        let step = if self.usable < LARGE { self.step } else { self.step.max(HUGE_PAGE) };
+        let target = bytes.next_multiple_of(step).min(self.reserved);
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the range is inside of the reservation and was not usable before.
         let grown = unsafe {
@@ -127,5 +152,16 @@ mod tests {
             assert_eq!(base.add(PAGE_SIZE + 5).read(), 0);
         }
         assert!(!area.grow((1 << 30) + 1));
+    }
+
+    #[test]
+    fn an_area_for_huge_pages_begins_where_one_can_stand_and_grows_by_whole_ones() {
+        let mut area = Area::reserve(1 << 30, PAGE_SIZE, true);
+        assert_eq!(area.base().align_offset(HUGE_PAGE), 0);
+        assert!(area.grow(PAGE_SIZE) && area.usable == PAGE_SIZE);
+        assert!(area.grow(LARGE) && area.grow(LARGE + 1));
+        assert_eq!(area.usable, LARGE + HUGE_PAGE);
+        // SAFETY: usable, and this test alone knows of it.
+        unsafe { area.base().add(LARGE + HUGE_PAGE - 1).write(7) };
     }
 }

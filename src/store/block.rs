@@ -55,9 +55,10 @@ struct Space {
 }
 
 impl Blocks {
-    /// None yet, in as much as `addresses` bytes of address space.
-    pub(super) fn new(addresses: usize, huge_pages: bool, budget: Arc<Budget>) -> Blocks {
-        let area = Area::reserve(addresses, GROWTH, huge_pages);
+    /// None yet, in as much as `addresses` bytes of address space. Huge pages would fill the rest of
+    /// the address ranges, which no value pays for.
+    pub(super) fn new(addresses: usize, budget: Arc<Budget>) -> Blocks {
+        let area = Area::reserve(addresses, GROWTH, false);
         Blocks {
             base: area.base(),
             space: Mutex::new(Space {
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn a_reply_keeps_the_value_that_it_refers_to_and_its_memory() {
         let budget = Arc::new(Budget::new(1 << 20));
-        let blocks = Arc::new(Blocks::new(1 << 30, false, Arc::clone(&budget)));
+        let blocks = Arc::new(Blocks::new(1 << 30, Arc::clone(&budget)));
         let number = stored(&blocks, &[7; 20_000]);
         let reply = blocks.share(number, 20_000);
         assert!(!blocks.can_overwrite(number, 20_000));

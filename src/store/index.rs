@@ -48,10 +48,10 @@ enum At {
 
 impl Index {
     /// An empty index that begins with two to the power of `level` buckets.
-    pub(super) fn new(level: u32) -> Index {
+    pub(super) fn new(level: u32, huge_pages: bool) -> Index {
         let first_level = level.clamp(1, 24);
         let bytes = BUCKET << first_level;
-        let mut area = Area::reserve(bytes << GROWTH_BITS, 16 * PAGE_SIZE, false);
+        let mut area = Area::reserve(bytes << GROWTH_BITS, 16 * PAGE_SIZE, huge_pages);
         // Without this much address space nothing works at all, and nothing has begun yet.
         assert!(area.grow(bytes), "no address space for an index of {bytes} bytes");
         Index {
@@ -330,7 +330,7 @@ mod tests {
         fn an_index_is_a_map_from_hashes_to_positions(
             steps in proptest::collection::vec((0u64..300, 0u8..4), 1..1500)
         ) {
-            let mut index = Index::new(1);
+            let mut index = Index::new(1, false);
             let mut model = BTreeMap::new();
             let mut next = 0;
             for (key, step) in steps {
@@ -366,7 +366,7 @@ mod tests {
         fn a_walk_sees_what_stays_however_the_table_grows_and_shrinks(
             stays in 1u64..400, others in 0u64..3000, every in 1usize..40,
         ) {
-            let mut index = Index::new(1);
+            let mut index = Index::new(1, false);
             (1..=stays).for_each(|number| index.insert(hash(number), number));
             let mut seen = Vec::new();
             let (mut reached, mut number, mut growing) = (0, stays, true);
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_walk_through_a_growing_table_sees_each_item_once() {
-        let mut index = Index::new(1);
+        let mut index = Index::new(1, false);
         (1..=500).for_each(|number| index.insert(hash(number), number));
         let (mut seen, mut reached, mut number) = (Vec::new(), 0, 500);
         while index.visit(&mut reached, |position| seen.push(position)) {
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn an_item_costs_less_than_thirteen_bytes_of_index_and_an_empty_table_is_small_again() {
-        let mut index = Index::new(4);
+        let mut index = Index::new(4, false);
         let (empty, mut worst) = (index.cost(), 0.0f64);
         for number in 1..200_000u64 {
             index.insert(hash(number), number);

@@ -3,7 +3,7 @@
 //! A few lanes append at once, so that writers seldom wait for each other; each fills a segment of
 //! its own. Locks are taken in the order cleaner, shard, lane, pool.
 
-use super::area::{Area, PAGE_SIZE};
+use super::area::{Area, HUGE_PAGE, PAGE_SIZE};
 use super::block::Blocks;
 use super::budget::Budget;
 use super::guard;
@@ -114,7 +114,7 @@ impl Log {
         let bits = segment.ilog2();
         let addresses =
             memory.saturating_mul(ADDRESSES).clamp(ADDRESSES_MIN, ADDRESSES_MAX) as usize;
-        let area = Area::reserve(addresses, 1 << SEGMENT_MAX.ilog2().max(bits), huge_pages);
+        let area = Area::reserve(addresses, HUGE_PAGE, huge_pages);
         let budget = Arc::new(Budget::new(memory));
         let lanes = ((memory >> bits) as usize / 64).clamp(1, LANES);
         Log {
@@ -131,7 +131,7 @@ impl Log {
             }),
             lanes: (0..lanes).map(|_| Lane::new(Kind::Small)).collect(),
             main: Lane::new(Kind::Main),
-            blocks: Arc::new(Blocks::new(addresses, huge_pages, Arc::clone(&budget))),
+            blocks: Arc::new(Blocks::new(addresses, Arc::clone(&budget))),
             budget,
         }
     }

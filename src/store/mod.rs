@@ -62,6 +62,7 @@ pub use written::Written;
 use ahash::RandomState;
 use clean::Cleaner;
 use entry::{Locked, Room};
+use index::Index;
 use log::Log;
 use shard::{Replicated, Shard};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -161,7 +162,7 @@ impl Store {
         let shard = |number| {
             Mutex::new(Shard::new(
                 number,
-                level,
+                Index::new(level, settings.huge_pages),
                 Arc::clone(&log),
                 Arc::clone(&classes),
                 replicated,

@@ -65,14 +65,14 @@ pub(super) struct NewItem<'a> {
 impl Shard {
     pub(super) fn new(
         number: usize,
-        level: u32,
+        index: Index,
         log: Arc<Log>,
         classes: Arc<Classes>,
         replicated: Option<Replicated>,
     ) -> Shard {
         Shard {
             log,
-            index: Index::new(level),
+            index,
             ghosts: Ghosts::default(),
             tombstones: Tombstones::new(),
             clock: VersionClock::new(number),

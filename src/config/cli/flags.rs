@@ -114,7 +114,7 @@ pub(super) static SPECS: &[Spec] = &[
     spec(Flag::NoFlush, Some('F'), "disable-flush-all", None, "refuse flush_all"),
     spec(Flag::NoDump, Some('X'), "disable-dumping", None, "refuse dumps of keys; but -X PORT and\n-X LISTEN:CONNECT are --replication-port"),
     spec(Flag::NoWatch, Some('W'), "disable-watch", None, "refuse watch"),
-    spec(Flag::LargePages, Some('L'), "enable-largepages", None, "no effect: memory is taken as it is needed"),
+    spec(Flag::LargePages, Some('L'), "enable-largepages", None, "have huge pages behind items, where there are any"),
     spec(Flag::NapiIds, Some('N'), "napi-ids", Some("num"), "no effect: connections are dealt out in turn"),
     spec(Flag::MemoryFile, Some('e'), "memory-file", Some("file"), "save items in this file on SIGUSR1 and \"shutdown\ngraceful\", and load them when started"),
     spec(Flag::Extended, Some('o'), "extended", Some("list"), "comma-separated; maxconns_fast (default) or\nno_maxconns_fast: send surplus clients away,\nor let them wait; idle_timeout=num: send clients\naway after so many idle seconds (default: 0,\nnever); relaxed_privileges: obey debugtime;\nwatcher_logbuf_size=num (default: 256) and\nworker_logbuf_size=num (default: 64): kilobytes\nof lines that wait for \"watch\"; track_sizes: have\n\"stats sizes\" count the items;\nothers are checked and have no effect"),
