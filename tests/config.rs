@@ -467,7 +467,7 @@ fn a_secret_is_read_at_the_start_and_not_again_on_a_reload() {
     fs::write(&file, "correct horse battery staple\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let config = run(&["-x", "192.0.2.2", "--secret-file", file.to_str().unwrap()]);
-    assert!(config.secret.is_some());
+    assert_eq!(config.seal.name(), "secret");
     fs::remove_file(&file).unwrap();
     assert!(config.reload().is_ok());
     fs::write(&file, "short").unwrap();

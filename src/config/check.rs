@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use super::settings::{Settings, Source};
 use super::unused::CHUNK_MAX;
 use super::value::Complaint;
-use super::{Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, auth, tls};
-use crate::replication::secret::Secret;
+use super::{
+    Config, Listen, Log, Monitor, Peer, Place, Port, Replication, Sources, auth, link_tls, tls,
+};
+use crate::replication::Seal;
 use crate::store::PAGE;
 
 const USAGE: u8 = 64;
@@ -49,7 +51,10 @@ pub(super) fn check(settings: &mut Settings) -> Vec<(Source, Complaint)> {
     }
     found.extend(auth::check(settings));
     match settings.peer.value {
-        Some(_) => found.extend(replication(settings)),
+        Some(_) => {
+            found.extend(replication(settings));
+            found.extend(link_tls::check(settings));
+        }
         None if settings.repcached_flags => {
             let source = settings.replication_port.source.clone();
             let text = "a replication port without a peer: replication stays off; name the peer \
@@ -201,13 +206,14 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// The configuration from settings that [`check`] found nothing wrong with.
-pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Sources) -> Config {
+pub(super) fn finish(settings: Settings, seal: Seal, sources: Sources) -> Config {
     let port = settings.peer_port();
     let monitor = monitor(&settings);
     let password_file = auth::file(&settings);
     let mut unused = settings.unused;
     unused.insert("slab_chunk_max", settings.chunk_max.value.bytes.to_string());
     let replication = settings.peer.value.map(|(host, _)| Replication {
+        certificates: settings.link_tls.complete(&host),
         peer: Peer { host, port },
         port: settings.replication_port.value,
         listen: settings.replication_listen.value,
@@ -266,7 +272,7 @@ pub(super) fn finish(settings: Settings, secret: Option<Secret>, sources: Source
         memory_file: settings.memory_file.value.map(|path| sources.directory.join(path)),
         replication,
         monitor,
-        secret,
+        seal,
         repcached_flags: settings.repcached_flags,
         log: Log {
             target: settings.log_target.value,

@@ -10,8 +10,10 @@ use std::rc::Rc;
 use super::cli::{self, Flag, Words};
 use super::settings::{self, Settings, Source};
 use super::sysconfig::{self, Assignment};
+use super::value::Complaint;
 use super::{Action, Config, Exit, SourceFile, Sources};
-use super::{auth, check, secret_file, show, toml_file};
+use super::{auth, check, link_tls, secret_file, show, toml_file};
+use crate::replication::Seal;
 
 const SYSCONFIG: &str = "/etc/sysconfig/memcached";
 const TOML: &str = "/etc/paircached/paircached.toml";
@@ -39,7 +41,7 @@ pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
     }
 }
 
-/// At the first time the secret is read too: later the rights for it may be gone.
+/// At the first time what seals the link is read too: later the rights for it may be gone.
 fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action, Exit> {
     let program = argv.first().map_or("paircached".into(), |word| word.to_string_lossy());
     let words = argv.get(1..).unwrap_or_default();
@@ -72,14 +74,14 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
         return Err(Exit::command_line(complaint));
     }
     secret_file::locate(&mut settings, directory);
+    settings.link_tls.locate(directory);
     let mut found = check::check(&mut settings);
-    let secret = if first && settings.peer.value.is_some() {
-        secret_file::read(&settings).unwrap_or_else(|complaint| {
+    let seal = match first {
+        true => read_seal(&settings).unwrap_or_else(|complaint| {
             found.push(complaint);
-            None
-        })
-    } else {
-        None
+            Seal::None
+        }),
+        false => Seal::None,
     };
     for (source, complaint) in found {
         match source {
@@ -98,7 +100,18 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
         }
         return Ok(Action::Print(show::show(&settings)));
     }
-    Ok(Action::Run(Box::new(check::finish(settings, secret, sources))))
+    Ok(Action::Run(Box::new(check::finish(settings, seal, sources))))
+}
+
+/// What seals the link, from the files that are named.
+fn read_seal(settings: &Settings) -> Result<Seal, (Source, Complaint)> {
+    if settings.peer.value.is_none() {
+        return Ok(Seal::None);
+    }
+    if let Some(secret) = secret_file::read(settings)? {
+        return Ok(Seal::Secret(secret));
+    }
+    Ok(link_tls::read(settings)?.map_or(Seal::None, Seal::Certificates))
 }
 
 fn information(words: &Words) -> Option<String> {

@@ -11,6 +11,7 @@ mod address;
 mod auth;
 mod check;
 mod cli;
+mod link_tls;
 mod load;
 mod secret_file;
 mod settings;
@@ -23,9 +24,9 @@ mod unused;
 mod value;
 
 pub use crate::protocol::Protocol;
-use crate::replication::Mode;
-use crate::replication::secret::Secret;
+use crate::replication::{Mode, Seal};
 pub use crate::server::Tag;
+use crate::tls::PeerSettings;
 pub use crate::tls::TlsMode;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -131,8 +132,8 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// The endpoint for operators; absent means that there is none.
     pub monitor: Option<Monitor>,
-    /// The secret of the pair, read at the start; a reload may have no right to.
-    pub secret: Option<Secret>,
+    /// What seals the link, read at the start; a reload may have no right to.
+    pub seal: Seal,
     /// `-x`, or `-X` with ports, was used.
     pub repcached_flags: bool,
     /// Where the log goes and how much of it.
@@ -231,6 +232,8 @@ pub struct Replication {
     pub durability_timeout: Duration,
     /// File of the secret that both nodes must know.
     pub secret_file: Option<PathBuf>,
+    /// The certificates of the link, in place of a secret.
+    pub certificates: Option<PeerSettings>,
     /// Bound of remembered deletes, in bytes.
     pub tombstone_memory: u64,
     /// Bound of what is sent and not yet acknowledged, in bytes.

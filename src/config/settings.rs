@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::address;
 use super::cli::{self, Flag, Words};
+use super::link_tls::LinkTls;
 use super::suboption::{self, Lru};
 use super::tls::Tls;
 use super::unused::{self, ChunkMax};
@@ -123,6 +124,7 @@ pub(super) struct Settings {
     pub(super) durability: Set<Mode>,
     pub(super) durability_timeout: Set<Duration>,
     pub(super) secret_file: Set<Option<PathBuf>>,
+    pub(super) link_tls: LinkTls,
     pub(super) tombstone_memory: Set<u64>,
     pub(super) window: Set<u64>,
     pub(super) max_clock_skew: Set<Duration>,
@@ -199,6 +201,7 @@ impl Default for Settings {
             durability: Set::new(Mode::Async),
             durability_timeout: Set::new(Duration::from_secs(1)),
             secret_file: Set::new(None),
+            link_tls: LinkTls::default(),
             tombstone_memory: Set::new(16 << 20),
             window: Set::new(4 << 20),
             max_clock_skew: Set::new(Duration::from_secs(60)),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use super::link_tls::LinkTls;
 use super::settings::{Set, Settings, Source};
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{ATOMIC_OPS, FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
@@ -158,6 +159,12 @@ fn replication(settings: &Settings, lines: &mut Lines) {
     let timeout = &settings.durability_timeout;
     lines.add("replication.durability_timeout", timeout.value.as_secs_f64(), timeout);
     lines.add("replication.secret_file", path(&settings.secret_file.value), &settings.secret_file);
+    let LinkTls { chain_cert, key, ca_cert, peer_name } = &settings.link_tls;
+    lines.add("replication.tls_chain_cert", path(&chain_cert.value), chain_cert);
+    lines.add("replication.tls_key", path(&key.value), key);
+    lines.add("replication.tls_ca_cert", path(&ca_cert.value), ca_cert);
+    let name = peer_name.value.as_deref().unwrap_or("auto");
+    lines.add("replication.tls_peer_name", name, peer_name);
     let tombstones = &settings.tombstone_memory;
     lines.add("replication.tombstone_memory", size(tombstones.value), tombstones);
     lines.add("replication.window", size(settings.window.value), &settings.window);

@@ -39,6 +39,10 @@ const SECTIONS: [(&str, &[&str]); 5] = [
             "durability",
             "durability_timeout",
             "secret_file",
+            "tls_chain_cert",
+            "tls_key",
+            "tls_ca_cert",
+            "tls_peer_name",
             "tombstone_memory",
             "window",
             "max_clock_skew",
@@ -128,6 +132,14 @@ fn set(
             settings.cluster.put(String::from(cluster), source);
         }
         ("replication", "secret_file") => settings.secret_file.put(Some(file(value)?), source),
+        ("replication", "tls_chain_cert") => {
+            settings.link_tls.chain_cert.put(Some(file(value)?), source);
+        }
+        ("replication", "tls_key") => settings.link_tls.key.put(Some(file(value)?), source),
+        ("replication", "tls_ca_cert") => settings.link_tls.ca_cert.put(Some(file(value)?), source),
+        ("replication", "tls_peer_name") => {
+            settings.link_tls.peer_name.put(Some(string(value)?.to_owned()), source);
+        }
         ("replication", "atomic_ops") => {
             settings.atomic_ops.put(named(&ATOMIC_OPS, value)?, source);
         }

@@ -17,7 +17,7 @@ use crate::command::{Cache, Passwords, Settings, WorkerCounters, execute_raw};
 use crate::config::{self, Action, AtomicOps, Config, NodeName};
 use crate::replication::link::{Link, LinkSettings};
 use crate::replication::session::Clients;
-use crate::replication::{Durability, Errands, Mode, Status};
+use crate::replication::{Durability, Errands, Mode, Seal, Status};
 use crate::server::Listeners;
 use crate::store::{Node, Store};
 use crate::tls::Tls;
@@ -223,17 +223,17 @@ fn build(
             },
             node_before: node,
             cluster: replication.cluster.clone(),
-            secret: config.secret.clone(),
+            seal: config.seal.clone(),
             window: replication.window,
             max_clock_skew: replication.max_clock_skew,
             drain_timeout: replication.drain_timeout,
         };
-        status.figures().sealed = config.secret.is_some();
-        if config.secret.is_none() {
+        status.figures().seal = config.seal.clone();
+        if config.seal == Seal::None {
             log::warn!(
                 "event=replication_unprotected port={} \
                  risk=\"whoever reaches this port can read and change everything\" \
-                 remedy=\"set secret_file on both nodes, or let only the peer reach the port\"",
+                 remedy=\"set secret_file or tls_* on both nodes, or let only the peer reach the port\"",
                 replication.port
             );
         }

@@ -12,6 +12,9 @@ pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
         // A failure is in the log.
         let _ = tls.refresh("SIGHUP");
     }
+    if let Some(tls) = config.seal.certificates() {
+        let _ = tls.refresh("SIGHUP");
+    }
     passwords::reload(config, cache);
     let new = match config.reload() {
         Ok(new) => new,

@@ -13,7 +13,7 @@ static ROWS: &[(&str, &str)] = &[
     ("state", "replication_state"),
     ("peer", "replication_peer"),
     ("role", "replication_role"),
-    ("sealed", "replication_sealed"),
+    ("sealed by", "replication_sealed_by"),
     ("filled", "replication_filled"),
     ("handing over", "replication_handover"),
     ("durability", "replication_durability"),
@@ -78,12 +78,10 @@ fn get(stats: &Stats, name: &str) -> String {
     let value = stats.get(name).map_or("", String::as_str);
     let shown = match (name, value) {
         (_, "") => "-",
-        ("replication_filled" | "replication_sealed" | "replication_handover", flag) => {
-            match flag {
-                "0" => "no",
-                _ => "yes",
-            }
-        }
+        ("replication_filled" | "replication_handover", flag) => match flag {
+            "0" => "no",
+            _ => "yes",
+        },
         _ => value,
     };
     String::from(shown)

@@ -3,6 +3,7 @@
 use super::frame::{self, FrameError, take};
 use crate::store::{Node, Now};
 use bytes::{Buf, BufMut};
+use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -74,14 +75,65 @@ pub enum Refusal {
         "one node has a shared secret and the other has none; set the same secret_file on both nodes"
     )]
     NoSecret,
-    /// It left without an answer when it had seen what this node knows.
+    /// It begins with TLS, and this node has no certificate for that.
     #[error(
-        "it hung up on this node's {0}; it may have another shared secret, or be no paircached: set the same secret_file on both nodes"
+        "it speaks TLS and this node does not; set tls_chain_cert, tls_key and tls_ca_cert on both nodes"
     )]
-    HungUp(&'static str),
+    Tls,
+    /// It begins without TLS.
+    #[error(
+        "it speaks no TLS and this node does; set tls_chain_cert, tls_key and tls_ca_cert on both nodes"
+    )]
+    NoTls,
+    /// It may be anybody.
+    #[error(
+        "its certificate is not accepted: {0}; it must be by an authority in tls_ca_cert and for the name of the peer (tls_peer_name)"
+    )]
+    Certificate(String),
+    /// It does not believe that this node is who it is.
+    #[error(
+        "it does not accept this node's certificate ({0}); its log says why: see tls_ca_cert and tls_peer_name there"
+    )]
+    OwnCertificate(String),
+    /// It left without an answer when it had seen what this node knows.
+    #[error("it hung up on this node's {0}; {advice}", advice = hung_up(*.0))]
+    HungUp(Said),
     /// The other side said no.
     #[error("the peer refuses: {0}")]
     ByPeer(String),
+}
+
+/// What somebody may hang up on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Who this node is, said openly or behind a proof.
+    Introduction,
+    /// The first proof.
+    Proof,
+    /// The first words of TLS, or what was said behind this node's certificate.
+    Tls,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Said::Introduction => "introduction",
+            Said::Proof => "proof of the shared secret",
+            Said::Tls => "certificate",
+        })
+    }
+}
+
+/// What it may mean that it hung up.
+fn hung_up(said: Said) -> &'static str {
+    match said {
+        Said::Introduction | Said::Proof => {
+            "it may have another shared secret, or be no paircached: set the same secret_file on both nodes"
+        }
+        Said::Tls => {
+            "it may not accept it, or be no paircached: set tls_chain_cert, tls_key and tls_ca_cert on both nodes"
+        }
+    }
 }
 
 impl Hello {

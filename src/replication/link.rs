@@ -4,14 +4,13 @@
 //! the same moment, [`hello::replaces`] makes both keep the same connection.
 
 mod handshake;
+mod sealing;
 mod wire;
 
-use super::Memory;
 use super::frame::{self, Kind};
 use super::hello;
-use super::secret::Secret;
 use super::session::{Resync, Session};
-use super::{State, Status};
+use super::{Memory, Seal, State, Status};
 use crate::clock::Clock;
 use crate::store::{Node, Store};
 use handshake::{Candidate, Greeter};
@@ -40,8 +39,8 @@ pub struct LinkSettings {
     pub node_before: Option<Node>,
     /// Name that both must say.
     pub cluster: String,
-    /// What only the two nodes know; without it whoever reaches the port is believed.
-    pub secret: Option<Secret>,
+    /// What keeps others out.
+    pub seal: Seal,
     /// Bytes in flight to the peer at most.
     pub window: u64,
     /// A peer whose clock is further off is refused.

@@ -2,6 +2,7 @@
 
 use super::durability::{Durability, DurabilityFigures, Mode};
 use super::errands::{ErrandFigures, Errands};
+use super::seal::Seal;
 use super::session::Clients;
 use crate::store::{Node, Now, Store};
 use std::fmt;
@@ -63,8 +64,8 @@ pub struct Figures {
     pub resyncs_delta: u64,
     /// Connections that came to nothing: strangers, wrong secrets, peers refused.
     pub refused: u64,
-    /// Whether the link is sealed with a shared secret.
-    pub sealed: bool,
+    /// How the link is sealed.
+    pub seal: Seal,
     /// Changes sent.
     pub sent: u64,
     /// Changes received.
@@ -188,7 +189,8 @@ impl Report {
             ("peer", self.peer.clone()),
             ("node", self.node.to_string()),
             ("role", role.to_owned()),
-            ("sealed", u8::from(figures.sealed).to_string()),
+            ("sealed", u8::from(figures.seal != Seal::None).to_string()),
+            ("sealed_by", figures.seal.name().to_owned()),
             ("refused", figures.refused.to_string()),
             ("filled", u8::from(figures.filled).to_string()),
             ("lag_ops", (self.unsent + figures.in_flight_ops).to_string()),

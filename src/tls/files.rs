@@ -1,13 +1,13 @@
 //! Certificates and keys in files.
 
-use super::{DER, PEM, Settings};
+use super::{DER, PEM};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
 
@@ -36,6 +36,9 @@ pub enum LoadError {
     /// `ssl_ca_cert`.
     #[error("Error loading the CA certificate: {0} : {1}")]
     Ca(String, String),
+    /// What the peer is called.
+    #[error("Error in the peer's name: {0} is no name or address that a certificate can have")]
+    Name(String),
     /// What they make together.
     #[error("Error setting up TLS: {0}")]
     Setup(String),
@@ -43,15 +46,13 @@ pub enum LoadError {
 
 /// Reads the chain and the key, and sees that they belong together.
 pub(super) fn identity(
-    settings: &Settings,
+    chain_file: &Path,
+    (key_file, key_format): (&Path, i32),
     directory: &Path,
     provider: &CryptoProvider,
 ) -> Result<Identity, LoadError> {
-    // Both are named: the configuration has been checked.
-    let name = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
-    let (chain_file, key_file) = (name(&settings.chain_cert), name(&settings.key));
-    let chain = chain(&chain_file, directory)?;
-    let key = key(&key_file, settings.key_format, directory)?;
+    let chain = chain(chain_file, directory)?;
+    let key = key(key_file, key_format, directory)?;
     let unfit = |reason: String| LoadError::Key(key_file.display().to_string(), reason);
     let key = provider.key_provider.load_private_key(key).map_err(|_| unfit(KINDS.to_owned()))?;
     let certified = CertifiedKey::new(chain, key);

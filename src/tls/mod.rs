@@ -5,10 +5,12 @@
 
 mod client;
 mod files;
+mod peer;
 mod session;
 
 pub use client::client;
 pub use files::LoadError;
+pub use peer::{PeerSettings, PeerTls};
 
 use files::Identity;
 use rustls::crypto::{CryptoProvider, ring};
@@ -242,7 +244,11 @@ impl Loaded {
         counters: &Arc<Counters>,
     ) -> Result<Loaded, LoadError> {
         let provider = Arc::new(ring::default_provider());
-        let identity = files::identity(settings, directory, &provider)?;
+        // Both are named: the configuration has been checked.
+        let name = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
+        let (chain, key) = (name(&settings.chain_cert), name(&settings.key));
+        let key = (&*key, settings.key_format);
+        let identity = files::identity(&chain, key, directory, &provider)?;
         let roots = match &settings.ca_cert {
             Some(file) => Some(Arc::new(files::authorities(file, directory)?)),
             None => None,

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import trustme
 
 from conftest import run
 
@@ -52,15 +53,26 @@ def test_the_shipped_toml_shows_every_setting_with_its_default(effective, syscon
     secret = tmp_path / "secret"
     secret.write_text("sixteen characters and more\n")
     secret.chmod(0o600)
-    text = ACTIVE.sub("", toml.read_text())
-    active.write_text(text.replace("/etc/paircached/users", str(users)).replace("/etc/paircached/secret", str(secret)))
-    default, shown = effective(sysconfig, toml), effective(sysconfig, active)
+    authority = trustme.CA()
+    made = authority.issue_cert("cache1.example.net")
+    for name, pem in [("chain", made.cert_chain_pems[0]), ("key", made.private_key_pem), ("ca", authority.cert_pem)]:
+        (tmp_path / f"link-{name}.pem").write_bytes(pem.bytes())
+    text = ACTIVE.sub("", toml.read_text()).replace("/etc/paircached/users", str(users))
+    text = text.replace("/etc/paircached/secret", str(secret)).replace("/etc/paircached/link-", f"{tmp_path}/link-")
+    default, shown = effective(sysconfig, toml), {}
+    # The link is sealed by one of the two.
+    for left_out in ("secret_file = ", "tls_"):
+        lines = text.splitlines(keepends=True)
+        active.write_text("".join(f"#{line}" if line.startswith(left_out) else line for line in lines))
+        values = effective(sysconfig, active)
+        shown |= {name: value for name, value in values.items() if str(active) in value[1] or name not in shown}
     ours = {name for name in shown if name.startswith(("replication.", "monitor.", "auth.", "log."))}
     assert {name for name in ours if str(active) not in shown[name][1]} == set()
     # Examples, for these have no default.
     differing = {name for name in ours if shown[name][0] != default[name][0]}
     examples = {"replication.peer", "replication.listen", "replication.secret_file", "monitor.listen", "monitor.peer"}
-    assert differing == examples | {"auth.ascii_file", "auth.sasl_file"}
+    certificates = {f"replication.tls_{name}" for name in ("chain_cert", "key", "ca_cert", "peer_name")}
+    assert differing == examples | certificates | {"auth.ascii_file", "auth.sasl_file"}
 
 
 def test_a_fault_in_the_toml_would_be_found(effective, sysconfig, toml, tmp_path):

@@ -172,7 +172,8 @@ def test_a_stranger_gets_no_answer_at_all(sealed_pair, said):
             stranger.shutdown(socket.SHUT_WR)
             answer = stranger.recv(1 << 16)
     assert answer == b""
-    assert all(node.in_sync() for node in sealed_pair)
+    for node in sealed_pair:
+        eventually("both are in sync", node.in_sync)
 
 
 def test_strangers_that_only_wait_keep_the_peer_out_for_no_moment_and_are_logged_once(nodes, secret):

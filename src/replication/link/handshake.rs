@@ -1,12 +1,12 @@
 //! Getting to know whoever is at the other end of a new connection.
 
 use super::wire::Wire;
-use super::{Link, QUIET, sleep, timeout};
+use super::{Link, QUIET, sealing, sleep, timeout};
 use crate::clock::Clock;
-use crate::replication::Memory;
 use crate::replication::frame::{self, Kind};
-use crate::replication::hello::{self, HELLO_MAX, Hello, Refusal};
-use crate::replication::{State, Status};
+use crate::replication::hello::{self, HELLO_MAX, Hello, Refusal, Said};
+use crate::replication::secret::Secret;
+use crate::replication::{Memory, Seal, State, Status};
 use crate::store::{Node, Store};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ enum Failure {
     #[error("{0}")]
     Refused(#[from] Refusal),
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     #[error("it hung up")]
     HungUp,
     #[error("no answer within {} s", PATIENCE.as_secs())]
@@ -164,23 +164,22 @@ impl Greeter {
     /// Says who this node is and hears who the other one is.
     async fn introduce(&self, mut wire: Wire) -> Result<Candidate, Failure> {
         let mut input = BytesMut::new();
-        if let Some(secret) = &self.settings.secret {
-            let hung_up = || Refusal::HungUp("proof of the shared secret");
-            let (handshake, proof) = secret.offer().map_err(io::Error::other)?;
-            let mut bytes = Vec::new();
-            frame::write(&mut bytes, Kind::Proof, |out| out.extend_from_slice(&proof));
-            wire.writer.send(bytes).await?;
-            let answer = read_frame(&mut wire, &mut input).await.map_err(|f| f.or(hung_up()))?;
-            let Opener::Proof(proof) = answer else { return Err(Refusal::NoProof.into()) };
-            let keys = handshake.finish(&proof).map_err(|_| Refusal::WrongProof)?;
-            wire.seal(keys.0, keys.1, &mut input)?;
+        let mut said = Said::Introduction;
+        match &self.settings.seal {
+            Seal::None => {}
+            Seal::Secret(secret) => offer_proof(secret, &mut wire, &mut input).await?,
+            Seal::Certificates(tls) => {
+                said = Said::Tls;
+                let session = tls.dialled().map_err(io::Error::other)?;
+                let shaken = wire.shake_hands(session, &mut input).await;
+                shaken.map_err(|error| Failure::from(error).or(said))?;
+            }
         }
         let hello = self.hello();
         let mut bytes = Vec::new();
         frame::write(&mut bytes, Kind::Hello, |out| hello.write(out));
-        wire.writer.send(bytes).await?;
-        let hung_up = || Refusal::HungUp("introduction");
-        let peer = match read_frame(&mut wire, &mut input).await.map_err(|f| f.or(hung_up()))? {
+        wire.writer.send(bytes).await.map_err(|error| Failure::from(error).or(said))?;
+        let peer = match read_frame(&mut wire, &mut input).await.map_err(|f| f.or(said))? {
             Opener::Hello(peer) => peer,
             Opener::Proof(_) => return Err(Refusal::NoSecret.into()),
         };
@@ -227,8 +226,13 @@ impl Greeter {
         stream.set_nodelay(true)?;
         let mut wire = Wire::plain(stream);
         let mut input = BytesMut::new();
+        if let Seal::Certificates(tls) = &self.settings.seal {
+            // Whoever has not shown a good certificate is told what TLS tells, and nothing else.
+            let session = tls.accepted().map_err(io::Error::other)?;
+            wire.shake_hands(session, &mut input).await?;
+        }
         let mut opener = read_frame(&mut wire, &mut input).await?;
-        if let Some(secret) = &self.settings.secret {
+        if let Seal::Secret(secret) = &self.settings.seal {
             // Whoever has not proved that it knows the secret is told nothing.
             let Opener::Proof(proof) = opener else { return Err(Refusal::NoProof.into()) };
             let (opening, sealing, answer) =
@@ -280,15 +284,49 @@ enum Opener {
 }
 
 impl Failure {
-    /// Says what it means that the other side hung up, where that means something.
-    fn or(self, refusal: Refusal) -> Failure {
-        if matches!(self, Failure::HungUp) { refusal.into() } else { self }
+    /// Says what it means that the other side hung up on what it was told.
+    fn or(self, said: Said) -> Failure {
+        if matches!(self, Failure::HungUp) { Refusal::HungUp(said).into() } else { self }
     }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match sealing::refusal(&error) {
+            Some(refusal) => Failure::Refused(refusal),
+            // A socket closed with our words unread answers with a reset.
+            None => match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset => Failure::HungUp,
+                _ => Failure::Io(error),
+            },
+        }
+    }
+}
+
+/// Proves that this node knows the secret, and sees that the other one does.
+async fn offer_proof(
+    secret: &Secret,
+    wire: &mut Wire,
+    input: &mut BytesMut,
+) -> Result<(), Failure> {
+    let (handshake, proof) = secret.offer().map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, Kind::Proof, |out| out.extend_from_slice(&proof));
+    wire.writer.send(bytes).await?;
+    let answer = read_frame(wire, input).await.map_err(|failure| failure.or(Said::Proof))?;
+    let Opener::Proof(proof) = answer else { return Err(Refusal::NoProof.into()) };
+    let (opening, sealing) = handshake.finish(&proof).map_err(|_| Refusal::WrongProof)?;
+    Ok(wire.seal(opening, sealing, input)?)
 }
 
 /// Reads a frame of the handshake.
 async fn read_frame(wire: &mut Wire, input: &mut BytesMut) -> Result<Opener, Failure> {
     loop {
+        if is_tls(input) {
+            return Err(Refusal::Tls.into());
+        }
         if let Some((kind, payload, length)) =
             frame::read(input, HELLO_MAX).map_err(Refusal::from)?
         {
@@ -308,13 +346,14 @@ async fn read_frame(wire: &mut Wire, input: &mut BytesMut) -> Result<Opener, Fai
         match wire.reader.read(input, 2 * HELLO_MAX).await {
             Ok(0) => return Err(Failure::HungUp),
             Ok(_) => {}
-            // A socket closed with our words unread answers with a reset.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(Failure::HungUp);
-            }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether it begins as a handshake or an alert of TLS does; for a frame that would be too long.
+fn is_tls(input: &[u8]) -> bool {
+    matches!(input, [0x15 | 0x16, 3, 1..=4, ..])
 }
 
 /// A short random time, so that two nodes do not dial in step for ever.

@@ -1,7 +1,10 @@
 //! The two directions of a connection to the peer, sealed or plain.
 
-use crate::replication::secret::{Opening, Sealing};
+use super::sealing::{self, Opening, Sealing, Session};
+use crate::replication::hello::Refusal;
+use crate::replication::secret;
 use bytes::BytesMut;
+use rustls::Connection;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,6 +12,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Bytes that one read takes at most.
 const READ: usize = 256 * 1024;
+/// Bytes that one read takes during the handshake of TLS.
+const HANDSHAKE_READ: usize = 4 * 1024;
 
 /// A connection to somebody.
 pub(super) struct Wire {
@@ -26,17 +31,51 @@ impl Wire {
         }
     }
 
-    /// Seals it from now on; what `input` holds beyond the handshake is sealed already.
+    /// Seals it by the secret from now on; what `input` holds beyond the handshake is sealed already.
     pub(super) fn seal(
         &mut self,
-        opening: Opening,
-        sealing: Sealing,
+        opening: secret::Opening,
+        sealing: secret::Sealing,
         input: &mut BytesMut,
     ) -> io::Result<()> {
-        self.reader.opening = Some(opening);
+        self.reader.opening = Some(Opening::Secret(opening));
         self.reader.sealed = std::mem::take(input);
-        self.writer.sealing = Some(sealing);
+        self.writer.sealing = Some(Sealing::Secret(sealing));
         self.reader.open(input)
+    }
+
+    /// Does the handshake of TLS; what came behind it is appended to `input`.
+    pub(super) async fn shake_hands(
+        &mut self,
+        connection: Connection,
+        input: &mut BytesMut,
+    ) -> io::Result<()> {
+        let session = Session::new(connection);
+        let mut sealed = BytesMut::new();
+        loop {
+            let mut out = Vec::new();
+            session.take_sealed(&mut out)?;
+            self.writer.send(out).await?;
+            if !session.is_handshaking() {
+                break;
+            }
+            let reader = &mut self.reader.half;
+            if reader.take(HANDSHAKE_READ as u64).read_buf(&mut sealed).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Err(error) = session.open(&mut sealed, input) {
+                // It may be told why, if it speaks TLS.
+                let mut out = Vec::new();
+                session.take_sealed(&mut out)?;
+                if sealing::refusal(&error) != Some(Refusal::NoTls) {
+                    self.writer.send(out).await?;
+                }
+                return Err(error);
+            }
+        }
+        self.reader.opening = Some(Opening::Tls(session.clone()));
+        self.writer.sealing = Some(Sealing::Tls(session));
+        Ok(())
     }
 }
 
@@ -64,7 +103,7 @@ impl Reader {
 
     fn open(&mut self, input: &mut BytesMut) -> io::Result<()> {
         match &mut self.opening {
-            Some(opening) => opening.open(&mut self.sealed, input).map_err(io::Error::other),
+            Some(opening) => opening.open(&mut self.sealed, input),
             None => Ok(()),
         }
     }
@@ -89,7 +128,7 @@ impl Writer {
             return Ok(());
         }
         match &mut self.sealing {
-            Some(sealing) => sealing.seal(out, &mut self.waiting).map_err(io::Error::other)?,
+            Some(sealing) => sealing.seal(out, &mut self.waiting)?,
             None => std::mem::swap(out, &mut self.waiting),
         }
         out.clear();
