@@ -71,6 +71,11 @@ def package(repository):
 
 
 @pytest.fixture(scope="session")
+def tests_package(repository):
+    return only(repository, "paircached-tests-[0-9]*.noarch.rpm")
+
+
+@pytest.fixture(scope="session")
 def source_package(repository):
     return only(repository, "paircached-[0-9]*.src.rpm")
 
