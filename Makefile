@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab bench bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-packaging test-ansible test-lab test-builds test-all rpm lab lab-demo bench bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -67,9 +67,13 @@ test-lab: rpm
 rpm: setup
 	rpm/build
 
-## Brings up the two nodes of the lab with the pair deployed; `vagrant/lab down` removes them.
+## Brings up the lab: two nodes with the pair deployed, an address in front of them, a client. `vagrant/lab down` removes it.
 lab: rpm
 	vagrant/lab up
+
+## Tells a story in the lab, which comes up first if it must: a node dies, and nothing is missing.
+lab-demo:
+	vagrant/lab demo
 
 ## Compares with the installed memcached, on two cores that have nothing else to do: about 8 minutes.
 bench: setup build

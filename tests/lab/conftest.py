@@ -18,15 +18,23 @@ ON_THE_NODES = TOP / "target" / "lab" / "repo"
 NET = os.environ.get("LAB_NET", "192.168.56")
 
 
+SSH_CONFIG = TOP / "target" / "lab" / "ssh-config"
+
+
 @pytest.fixture(scope="session")
 def deployed():
-    ssh_config = TOP / "target" / "lab" / "ssh-config"
     try:
         lab("up", minutes=20)
-        yield Pair(Node("node1", f"{NET}.11", ssh_config), Node("node2", f"{NET}.12", ssh_config))
+        yield Pair(Node("node1", f"{NET}.11", SSH_CONFIG), Node("node2", f"{NET}.12", SSH_CONFIG))
     finally:
         if os.environ.get("LAB_KEEP") != "1":
             lab("down", minutes=3)
+
+
+@pytest.fixture(scope="session")
+def client(deployed):
+    """The machine that is no node."""
+    return Node("client", f"{NET}.20", SSH_CONFIG)
 
 
 @pytest.fixture

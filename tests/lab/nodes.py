@@ -1,6 +1,7 @@
 """A node of the lab as the tests see it: a shell on it, and its cache from outside."""
 
 import contextlib
+import os
 import pathlib
 import shlex
 import socket
@@ -20,6 +21,20 @@ def lab(*arguments, minutes):
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
     assert done.returncode == 0, f"vagrant/lab {arguments} ended with {done.returncode}:\n{done.stdout[-20000:]}"
+    return done.stdout
+
+
+def vagrant(*arguments, minutes):
+    """Runs vagrant itself, as whoever uses the lab does, and returns what it printed."""
+    environment = os.environ | {
+        "VAGRANT_DEFAULT_PROVIDER": "docker", "LAB_REPO": str(TOP / "target/lab/repo"),
+        "PATH": f"{TOP / 'target/venv/bin'}:{os.environ['PATH']}",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["vagrant", *arguments], cwd=TOP / "vagrant", env=environment, timeout=minutes * 60,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"vagrant {arguments} ended with {done.returncode}:\n{done.stdout[-20000:]}"
     return done.stdout
 
 
@@ -56,6 +71,15 @@ class Node:
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{self}: `{command}` ended with {done.returncode}:\n{done.stdout}")
+        return done.stdout.strip()
+
+    def run_as_user(self, command, seconds=120):
+        """The same as whoever logs in, and not as root."""
+        done = subprocess.run(
+            ["ssh", "-F", self.ssh_config, self.name, command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds,
+        )
+        assert done.returncode == 0, f"{self}: `{command}` ended with {done.returncode}:\n{done.stdout}"
         return done.stdout.strip()
 
     def unit(self, key):

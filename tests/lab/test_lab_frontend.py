@@ -31,27 +31,13 @@ def answers(port):
         return talk(port, "version\n", "\n").startswith("VERSION")
 
 
-@pytest.fixture(scope="module")
-def frontend(deployed):
-    """Both nodes with keepalived and HAProxy."""
-    lab("playbook", "frontend", minutes=5)
-    yield
-    lab("playbook", "frontend", "-e", "paircached_frontend_state=absent", minutes=5)
-
-
 @pytest.fixture
-def owner(pair, frontend):
+def owner(pair):
     """Which of the two has the address now, and the other one."""
     wait_until("the address answers", lambda: answers(PORT) and answers(THROUGH_HAPROXY), 60)
     has = [ADDRESS in node.run("ip -o -4 address") for node in pair.nodes]
     assert sum(has) == 1, has
     return pair.nodes if has[0] else pair.nodes[::-1]
-
-
-def test_a_second_run_changes_nothing(owner):
-    from test_lab_deployment import recap
-
-    assert [count["changed"] for count in recap(lab("playbook", "frontend", minutes=5)).values()] == [0, 0]
 
 
 def test_what_is_set_through_the_address_is_on_both_nodes(pair, owner):
@@ -99,3 +85,15 @@ def test_a_node_that_is_being_filled_gets_no_clients(pair, owner):
             missing += not reply.startswith("VALUE")
     assert missing == 0
     pair.wait_until_in_sync()
+
+
+def test_the_front_end_can_be_taken_away_and_put_back(pair, owner):
+    lab("playbook", "frontend", "-e", "paircached_frontend_state=absent", minutes=5)
+    try:
+        assert not any(ADDRESS in node.run("ip -o -4 address") for node in pair.nodes)
+        for node in pair.nodes:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((node.address, THROUGH_HAPROXY), timeout=5)
+    finally:
+        lab("playbook", "frontend", minutes=5)
+    wait_until("the address answers again", lambda: answers(PORT) and answers(THROUGH_HAPROXY), 60)
