@@ -87,6 +87,15 @@ lab-demo:
 bench: setup build
 	target/venv/bin/python benches/run $(BENCH)
 
+## Compares what items and connections take in memory: about 10 minutes, and 5 GB.
+bench-memory: build
+	python3 benches/memory $(BENCH)
+
+## Compares hit ratios on generated loads and the files in TRACES, packed by zstd or not: about 10 minutes for ten million
+## requests. BENCH='--requests 100000' is a quick look.
+bench-hitratio: build
+	python3 benches/hitratio $(BENCH) $(TRACES)
+
 ## Measures the link of a pair on this machine: about a minute.
 bench-replication: setup build
 	target/venv/bin/python benches/replication
