@@ -2,7 +2,6 @@
 //!
 //! The daemon is told by a signal, so whoever may stop it may do this, and nobody over the network.
 
-use std::collections::HashMap;
 use std::net::{ToSocketAddrs, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::client::{ANSWER_TIMEOUT, ask};
+use super::client::ANSWER_TIMEOUT;
 use super::server::Server;
+use super::statistics::Statistics;
 use super::{Outcome, UNREACHABLE};
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -27,19 +27,6 @@ pub(crate) struct Handover {
     timeout: Duration,
 }
 
-type Stats = HashMap<String, String>;
-
-fn stats(server: &Server) -> Result<Stats, String> {
-    let mut lines = ask(server, "stats", ANSWER_TIMEOUT)?;
-    lines.extend(ask(server, "stats replication", ANSWER_TIMEOUT)?);
-    let pairs = lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    Ok(pairs.map(|(name, value)| (String::from(name), String::from(value))).collect())
-}
-
-fn get<'a>(stats: &'a Stats, name: &str) -> &'a str {
-    stats.get(name).map_or("", String::as_str)
-}
-
 /// Hands over, or takes that back.
 pub(crate) fn handover(server: &Server, options: &Handover) -> Outcome {
     match run(server, options) {
@@ -49,36 +36,38 @@ pub(crate) fn handover(server: &Server, options: &Handover) -> Outcome {
 }
 
 fn run(server: &Server, options: &Handover) -> Result<String, (String, u8)> {
-    let unreachable = |what: String| (what, UNREACHABLE);
     let no = |what: String| (format!("{server}: {what}"), 1);
-    let before = stats(server).map_err(unreachable)?;
-    let hands_over = match get(&before, "replication_handover") {
-        "" => return Err(no("it has no peer to hand over to".into())),
-        value => value == "1",
+    let ask = |command| {
+        Statistics::of(server, command, ANSWER_TIMEOUT).map_err(|what| (what, UNREACHABLE))
     };
-    if !options.undo && get(&before, "replication_state") != "in-sync" {
-        let state = get(&before, "replication_state");
+    let before = ask("stats replication")?;
+    let Some(flag) = before.get("replication_handover") else {
+        return Err(no("it has no peer to hand over to".into()));
+    };
+    let state = before.get("replication_state").unwrap_or_default();
+    if !options.undo && state != "in-sync" {
         return Err(no(format!("replication is {state}; wait until it is in-sync")));
     }
-    if hands_over == options.undo {
-        let pid = local_daemon(server, get(&before, "pid")).map_err(no)?;
+    if (flag == "1") == options.undo {
+        let stats = ask("stats")?;
+        let pid = local_daemon(server, stats.get("pid").unwrap_or_default()).map_err(no)?;
         kill(pid, Signal::SIGUSR2).map_err(|error| {
             no(format!("cannot signal process {pid}: {error}; run this as root or as its user"))
         })?;
     }
     let deadline = Instant::now() + options.timeout;
     loop {
-        let now = stats(server).map_err(unreachable)?;
-        let (flag, lag) = (get(&now, "replication_handover"), get(&now, "replication_lag_ops"));
-        match (options.undo, flag) {
+        let now = ask("stats replication")?;
+        let get = |name| now.get(name).unwrap_or_default();
+        let (state, lag) = (get("replication_state"), get("replication_lag_ops"));
+        match (options.undo, get("replication_handover")) {
             (true, "0") => return Ok("takes writes again".into()),
-            (false, "1") if lag == "0" && get(&now, "replication_state") == "in-sync" => {
+            (false, "1") if lag == "0" && state == "in-sync" => {
                 return Ok(
                     "takes no more writes, and its peer has everything: it can be stopped".into()
                 );
             }
             _ if Instant::now() >= deadline => {
-                let state = get(&now, "replication_state");
                 return Err(no(format!(
                     "not handed over: replication is {state}, lag {lag} operations; \
                      --undo lets it take writes again"

@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
-use super::client::{ANSWER_TIMEOUT, ask};
+use super::client::ANSWER_TIMEOUT;
 use super::server::Server;
+use super::statistics::Statistics;
 
 /// For a single answer, however little is left of the time.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -13,6 +14,8 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Of a server that does not answer as a paircached does.
+const SILENT: &str = "it says nothing of replication; is it a paircached?";
 
 /// Waits until all are healthy, for at most `timeout`.
 pub(crate) fn health(servers: &[Server], timeout: Duration) -> Outcome {
@@ -55,51 +58,30 @@ pub(crate) fn ready(servers: &[Server]) -> Outcome {
     (output, errors, code)
 }
 
-/// How long a node that has just started waits for its peer before it is to do without, in seconds.
-const GRACE: u64 = 10;
-
 fn takes_clients(server: &Server) -> Result<String, String> {
-    let lines = ask(server, "stats replication", READY_TIMEOUT)?;
-    let (state, filled) = (value(&lines, "replication_state"), value(&lines, "replication_filled"));
-    match (state, filled) {
-        (Some("disabled"), _) => Ok(String::from("replication disabled")),
-        _ if value(&lines, "replication_handover") == Some("1") => {
-            Err(String::from("it hands over to its peer"))
-        }
-        (Some(state), Some("1")) => Ok(format!("replication {state}")),
-        (Some(state @ ("connecting" | "refused")), _) => {
-            let lines = ask(server, "stats", READY_TIMEOUT)?;
-            let uptime = value(&lines, "uptime").and_then(|uptime| uptime.parse().ok());
-            match uptime.unwrap_or(0) >= GRACE {
-                true => Ok(format!("alone, replication {state}")),
-                false => {
-                    Err(format!("started {} s ago and waits for its peer", uptime.unwrap_or(0)))
-                }
-            }
-        }
-        (Some(state), _) => Err(format!("its peer fills it, replication {state}")),
-        (None, _) => Err(String::from("it says nothing of replication; is it a paircached?")),
+    let stats = Statistics::of(server, "stats replication", READY_TIMEOUT)?;
+    if stats.get("replication_state") == Some("disabled") {
+        return Ok(String::from("replication disabled"));
     }
-}
-
-fn value<'a>(lines: &'a [String], name: &str) -> Option<&'a str> {
-    let mut words = lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    words.find(|(found, _)| *found == name).map(|(_, value)| value)
+    let reason = stats.get("replication_ready_reason").map(String::from).ok_or(SILENT)?;
+    match stats.get("replication_ready") {
+        Some("1") => Ok(reason),
+        _ => Err(reason),
+    }
 }
 
 /// The state of a healthy node, or why it is not.
 fn check(server: &Server, patience: Duration) -> Result<String, String> {
-    let lines = ask(server, "stats replication", patience)?;
-    let value = |name: &str| value(&lines, name);
-    match (value("replication_state"), value("replication_filled")) {
+    let stats = Statistics::of(server, "stats replication", patience)?;
+    match (stats.get("replication_state"), stats.get("replication_filled")) {
         (Some("disabled"), _) => Ok(String::from("replication disabled")),
         (Some("in-sync"), Some("1")) => Ok(String::from("in-sync and filled")),
         (Some("in-sync"), _) => Err(String::from("in-sync, but not filled yet")),
         (Some(state), _) => {
-            let peer = value("replication_peer").unwrap_or("?");
-            let lag = value("replication_lag_ops").unwrap_or("?");
+            let peer = stats.get("replication_peer").unwrap_or("?");
+            let lag = stats.get("replication_lag_ops").unwrap_or("?");
             Err(format!("replication with {peer} is {state}, lag {lag} operations"))
         }
-        (None, _) => Err(String::from("it says nothing of replication; is it a paircached?")),
+        (None, _) => Err(String::from(SILENT)),
     }
 }

@@ -9,6 +9,7 @@ mod load;
 mod login;
 mod record;
 mod server;
+mod statistics;
 mod status;
 mod tables;
 mod tls;

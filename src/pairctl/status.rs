@@ -1,12 +1,9 @@
 //! The nodes side by side.
 
-use std::collections::HashMap;
-
-use super::client::{ANSWER_TIMEOUT, ask};
+use super::client::ANSWER_TIMEOUT;
 use super::server::Server;
+use super::statistics::Statistics;
 use super::{Outcome, UNREACHABLE};
-
-type Stats = HashMap<String, String>;
 
 /// What each row is called, and the statistic it shows.
 static ROWS: &[(&str, &str)] = &[
@@ -60,22 +57,16 @@ pub(crate) fn status(servers: &[Server]) -> Outcome {
 }
 
 /// All statistics, and what is amiss when the node answers, but not about replication.
-fn collect(server: &Server) -> Result<(Stats, Option<String>), String> {
-    let mut lines = ask(server, "stats", ANSWER_TIMEOUT)?;
-    let complaint = match ask(server, "stats replication", ANSWER_TIMEOUT) {
-        Ok(more) => {
-            lines.extend(more);
-            None
-        }
-        Err(what) => Some(what),
-    };
-    let pairs = lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    let stats = pairs.map(|(name, value)| (String::from(name), String::from(value))).collect();
-    Ok((stats, complaint))
+fn collect(server: &Server) -> Result<(Statistics, Option<String>), String> {
+    let stats = Statistics::of(server, "stats", ANSWER_TIMEOUT)?;
+    Ok(match Statistics::of(server, "stats replication", ANSWER_TIMEOUT) {
+        Ok(more) => (stats.and(more), None),
+        Err(what) => (stats, Some(what)),
+    })
 }
 
-fn get(stats: &Stats, name: &str) -> String {
-    let value = stats.get(name).map_or("", String::as_str);
+fn get(stats: &Statistics, name: &str) -> String {
+    let value = stats.get(name).unwrap_or_default();
     let shown = match (name, value) {
         (_, "") => "-",
         ("replication_filled" | "replication_handover", flag) => match flag {

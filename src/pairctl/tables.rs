@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::client::{ANSWER_TIMEOUT, ask};
 use super::server::Server;
+use super::statistics::statistic;
 use super::{Outcome, UNREACHABLE};
 
 /// A table of statistics: which, what its columns are called, and how wide they are.
@@ -85,12 +86,6 @@ fn class_row(class: u32, count: impl Fn(&str) -> u64) -> String {
         count("evicted_time"),
         count("outofmemory")
     )
-}
-
-/// Name and value.
-fn statistic(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.strip_prefix("STAT ")?.split_once(' ')?;
-    Some((name, value.trim_start()))
 }
 
 fn number(line: &str) -> Option<u64> {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use console::{Term, pad_str, style};
 
-use super::client::{ANSWER_TIMEOUT, ask};
+use super::client::ANSWER_TIMEOUT;
 use super::server::Server;
+use super::statistics::Statistics;
 use super::{Outcome, UNREACHABLE};
 
 /// Classes shown, the busiest ones.
@@ -28,39 +29,31 @@ pub(crate) struct Top {
     count: Option<u64>,
 }
 
-type Stats = HashMap<String, String>;
-
 /// A node at one moment.
 struct Look {
     when: Instant,
     /// How long the answer took.
     answered_in: Duration,
-    stats: Stats,
-    slabs: Stats,
+    stats: Statistics,
+    slabs: Statistics,
 }
 
 impl Look {
     fn take(server: &Server) -> Result<Look, String> {
         let when = Instant::now();
-        let lines = ask(server, "stats", ANSWER_TIMEOUT)?;
+        let stats = Statistics::of(server, "stats", ANSWER_TIMEOUT)?;
         let answered_in = when.elapsed();
-        let mut stats: Stats = pairs(&lines).collect();
         // A memcached knows nothing of it.
-        stats.extend(
-            ask(server, "stats replication", ANSWER_TIMEOUT).iter().flat_map(|lines| pairs(lines)),
-        );
-        let slabs = pairs(&ask(server, "stats slabs", ANSWER_TIMEOUT)?).collect();
+        let replication = Statistics::of(server, "stats replication", ANSWER_TIMEOUT);
+        let stats = stats.and(replication.unwrap_or_default());
+        let slabs = Statistics::of(server, "stats slabs", ANSWER_TIMEOUT)?;
         Ok(Look { when, answered_in, stats, slabs })
-    }
-
-    fn number(&self, name: &str) -> f64 {
-        self.stats.get(name).and_then(|value| value.parse().ok()).unwrap_or(0.0)
     }
 
     /// Requests of each class since the start.
     fn classes(&self) -> HashMap<u32, f64> {
         let mut classes = HashMap::new();
-        for (name, value) in &self.slabs {
+        for (name, value) in self.slabs.iter() {
             let Some((class, "get_hits" | "cmd_set" | "delete_hits" | "touch_hits")) =
                 name.split_once(':')
             else {
@@ -72,11 +65,6 @@ impl Look {
         }
         classes
     }
-}
-
-fn pairs(lines: &[String]) -> impl Iterator<Item = (String, String)> {
-    let pairs = lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    pairs.map(|(name, value)| (String::from(name), String::from(value)))
 }
 
 /// Two looks at a node, one after the other; what happened between them are its rates.
@@ -96,15 +84,15 @@ impl Node<'_> {
     fn rate(&self, name: &str) -> Option<f64> {
         let (now, before) = (self.now.as_ref().ok()?, self.before.as_ref()?);
         let seconds = now.when.duration_since(before.when).as_secs_f64();
-        Some((now.number(name) - before.number(name)).max(0.0) / seconds.max(1e-3))
+        Some((now.stats.number(name) - before.stats.number(name)).max(0.0) / seconds.max(1e-3))
     }
 
     fn cell(&self, row: &Row) -> String {
         let Ok(now) = &self.now else { return String::from("-") };
-        let text = |name: &str| now.stats.get(name).cloned();
+        let text = |name: &str| now.stats.get(name).map(String::from);
         let cell = match *row {
             Row::Text(name) => text(name),
-            Row::Count(name) => text(name).map(|_| grouped(now.number(name))),
+            Row::Count(name) => text(name).map(|_| grouped(now.stats.number(name))),
             Row::Rate(name) => self.rate(name).map(grouped),
             Row::Bytes(name) => self.rate(name).map(|rate| format!("{}/s", bytes(rate))),
             Row::HitRatio => {
@@ -113,13 +101,13 @@ impl Node<'_> {
                 })
             }
             Row::Memory => {
-                let (used, limit) = (now.number("bytes"), now.number("limit_maxbytes"));
+                let (used, limit) = (now.stats.number("bytes"), now.stats.number("limit_maxbytes"));
                 Some(format!("{} of {}", bytes(used), bytes(limit)))
             }
             Row::Latency => Some(format!("{:.1} ms", now.answered_in.as_secs_f64() * 1e3)),
             Row::Class(rank) => self.busiest().get(rank).map(|(class, rate)| {
                 let size = now.slabs.get(&format!("{class}:chunk_size"));
-                format!("{} B: {}", size.map_or("?", String::as_str), grouped(*rate))
+                format!("{} B: {}", size.unwrap_or("?"), grouped(*rate))
             }),
         };
         cell.unwrap_or_else(|| String::from("-"))

@@ -8,6 +8,10 @@ use crate::store::{Node, Now, Store};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a node that has just started waits for its peer to fill it before it does without.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Where the link stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +83,7 @@ pub struct Status {
     figures: Mutex<Figures>,
     /// This node takes no more writes: it is about to be stopped.
     handover: AtomicBool,
+    started: Instant,
 }
 
 impl Status {
@@ -89,6 +94,7 @@ impl Status {
             clients,
             figures: Mutex::new(Figures::default()),
             handover: AtomicBool::new(false),
+            started: Instant::now(),
         }
     }
 
@@ -117,6 +123,26 @@ impl Status {
         !self.handover.fetch_xor(true, Ordering::Relaxed)
     }
 
+    /// Whether clients should be sent to this node, and why, in words. One that lost its peer serves
+    /// on; one that is being filled, or is about to be, can wait while the peer serves.
+    pub fn ready(&self) -> Result<String, String> {
+        if self.hands_over() {
+            return Err(format!("handing over to {}", self.peer));
+        }
+        let (state, filled) = {
+            let figures = self.figures();
+            (figures.state, figures.filled)
+        };
+        let alone = matches!(state, State::Connecting | State::Refused);
+        match (filled, alone) {
+            (false, false) => Err(format!("being filled by {}", self.peer)),
+            (false, true) if self.started.elapsed() < GRACE => {
+                Err(format!("waiting for {} to fill it", self.peer))
+            }
+            _ => Ok(format!("replication {state}")),
+        }
+    }
+
     /// What connections want of the peer.
     pub fn errands(&self) -> &Arc<Errands> {
         &self.clients.errands
@@ -129,12 +155,14 @@ impl Status {
     /// Everything at this moment.
     pub fn report(&self, store: &Store, now: Now) -> Report {
         let stats = store.stats(now);
+        let figures = self.figures().clone();
         Report {
-            figures: self.figures().clone(),
+            figures,
             peer: self.peer.clone(),
             durability: self.durability().map(|durability| durability.figures()),
             errands: self.clients.errands.figures(),
             handover: self.hands_over(),
+            ready: self.ready(),
             node: store.node(),
             unsent: stats.unsent,
             conflicts: stats.conflicts,
@@ -164,6 +192,7 @@ pub struct Report {
     durability: Option<DurabilityFigures>,
     errands: ErrandFigures,
     handover: bool,
+    ready: Result<String, String>,
     node: Node,
     unsent: u64,
     conflicts: u64,
@@ -208,6 +237,8 @@ impl Report {
         ];
         fields.extend([
             ("handover", u8::from(self.handover).to_string()),
+            ("ready", u8::from(self.ready.is_ok()).to_string()),
+            ("ready_reason", self.ready.clone().unwrap_or_else(|why| why)),
             ("owners_decide", u8::from(self.errands.together).to_string()),
             ("fetched", self.errands.fetched.to_string()),
             ("fetched_found", self.errands.found.to_string()),

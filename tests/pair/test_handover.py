@@ -45,7 +45,7 @@ def test_a_node_that_handed_over_can_be_killed_and_nothing_is_lost(pair, pairctl
     writer.join(20)
     assert a.get(b"k0") is not None, "it serves reads"
     code, said = pairctl([a], "ready")
-    assert (code, "hands over" in said) == (1, True), said
+    assert (code, "handing over" in said) == (1, True), said
     a.kill()
     assert all(b.get(b"k%d" % number) for number in acknowledged[-200:])
     assert int(b.stats()["curr_items"]) == len(acknowledged)

@@ -38,7 +38,7 @@ def test_a_node_that_waits_for_its_first_filling_is_not_ready_at_once(tmp_path, 
     node.start()
     try:
         code, said = pairctl([node], "ready")
-        assert code == 1 and "waits for its peer" in said
+        assert code == 1 and "waiting for 127.0.0.1" in said
         eventually("it does without", lambda: pairctl([node], "ready")[0] == 0)
     finally:
         node.stop()
