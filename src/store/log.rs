@@ -98,6 +98,7 @@ pub(super) struct Log {
     pool: Mutex<Pool>,
     lanes: Box<[Mutex<Lane>]>,
     main: Mutex<Lane>,
+    evictions: bool,
     pub(super) budget: Arc<Budget>,
     pub(super) blocks: Arc<Blocks>,
 }
@@ -108,8 +109,8 @@ unsafe impl Send for Log {}
 unsafe impl Sync for Log {}
 
 impl Log {
-    /// An empty log for `memory` bytes.
-    pub(super) fn new(memory: u64, huge_pages: bool) -> Log {
+    /// An empty log for `memory` bytes, from which items may be evicted or not.
+    pub(super) fn new(memory: u64, evictions: bool, huge_pages: bool) -> Log {
         let segment = (memory / SEGMENTS).clamp(SEGMENT_MIN, SEGMENT_MAX);
         let bits = segment.ilog2();
         let addresses =
@@ -132,6 +133,7 @@ impl Log {
             lanes: (0..lanes).map(|_| Lane::new(Kind::Small)).collect(),
             main: Lane::new(Kind::Main),
             blocks: Arc::new(Blocks::new(addresses, Arc::clone(&budget))),
+            evictions,
             budget,
         }
     }
@@ -239,8 +241,12 @@ impl Log {
         segment.expires(exptime);
         lane.tail += size;
         lane.blocks += blocks;
-        // Large values must not all hang on one segment: they go with it.
-        if blocks > 0 && lane.tail as u64 + lane.blocks >= self.segment_size() as u64 {
+        // Large values must not all hang on one segment: they are evicted with it. Where nothing is,
+        // a new segment would want more room than was freed.
+        if self.evictions
+            && blocks > 0
+            && lane.tail as u64 + lane.blocks >= self.segment_size() as u64
+        {
             self.seal(lane);
         }
     }

@@ -157,7 +157,7 @@ impl Store {
             // Remembered deletes must never fill the cache.
             tombstone_limit: bytes.min(settings.memory / 4) / SHARDS as u64,
         });
-        let log = Arc::new(Log::new(settings.memory, settings.huge_pages));
+        let log = Arc::new(Log::new(settings.memory, settings.evictions, settings.huge_pages));
         let level = (settings.memory / SHARDS as u64 / MEMORY_PER_BUCKET).max(1).ilog2();
         let shard = |number| {
             Mutex::new(Shard::new(
