@@ -172,7 +172,8 @@ def test_dumps_may_be_forbidden(launch):
 
 def test_a_long_dump_that_nobody_reads_blocks_nobody(launch):
     count = 50_000
-    server = launch("-t", "1")
+    # memcached's maintainer moves items while the dump goes by, and the dump misses some.
+    server = launch("-t", "1", "-o", "no_lru_maintainer")
     with server.client() as dumper, server.client() as other:
         for start in range(0, count, 1000):
             names = range(start, start + 1000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 5.0  # seconds any single condition may take before the test fails
+PATIENCE = 20.0  # seconds any single condition may take before the test fails
 A_MOMENT = 0.3  # seconds to be sure that nothing more comes, in tests about to fail
 RULES_OF_1_6_45 = (1, 6, 45)
 
