@@ -29,20 +29,25 @@ const SASL_FILE: &str = "MEMCACHED_SASL_PWDB";
 pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
     let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let argv: Vec<OsString> = args.into_iter().collect();
-    load_from(&argv, &directory, true)
+    load_from(&argv, &directory, None)
 }
 
 /// Reads everything again.
 pub(super) fn reload(sources: &Sources) -> Result<Box<Config>, Exit> {
-    match load_from(&sources.argv, &sources.directory, false)? {
+    match load_from(&sources.argv, &sources.directory, Some(sources))? {
         Action::Run(config) => Ok(config),
         // Not reachable: the same words ran the daemon.
         Action::Print(text) => Err(Exit { stdout: text, stderr: String::new(), code: 0 }),
     }
 }
 
-/// At the first time what seals the link is read too: later the rights for it may be gone.
-fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action, Exit> {
+/// Without sources from before, what seals the link is read and looked for too: later the rights
+/// for it may be gone.
+fn load_from(
+    argv: &[OsString],
+    directory: &Path,
+    before: Option<&Sources>,
+) -> Result<Action, Exit> {
     let program = argv.first().map_or("paircached".into(), |word| word.to_string_lossy());
     let words = argv.get(1..).unwrap_or_default();
     let words = cli::parse(&program, words).map_err(|complaint| Exit::command_line(&complaint))?;
@@ -59,6 +64,10 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
         toml: source_file(words.values(Flag::Config).last(), TOML),
         directory: directory.to_path_buf(),
         argv: argv.to_vec(),
+        credential: match before {
+            Some(before) => before.credential.clone(),
+            None => secret_file::credential(),
+        },
     };
 
     let mut settings = Settings::default();
@@ -73,15 +82,15 @@ fn load_from(argv: &[OsString], directory: &Path, first: bool) -> Result<Action,
     if let Some((_, complaint)) = settings.apply_words(&words, &Source::CommandLine).first() {
         return Err(Exit::command_line(complaint));
     }
-    secret_file::locate(&mut settings, directory);
+    secret_file::locate(&mut settings, directory, sources.credential.as_deref());
     settings.link_tls.locate(directory);
     let mut found = check::check(&mut settings);
-    let seal = match first {
-        true => read_seal(&settings).unwrap_or_else(|complaint| {
+    let seal = match before {
+        None => read_seal(&settings).unwrap_or_else(|complaint| {
             found.push(complaint);
             Seal::None
         }),
-        false => Seal::None,
+        Some(_) => Seal::None,
     };
     for (source, complaint) in found {
         match source {

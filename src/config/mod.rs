@@ -330,6 +330,8 @@ pub enum Facility {
 pub struct Sources {
     /// Command line as given, with the program's name.
     pub argv: Vec<OsString>,
+    /// The secret as a credential of systemd's, if there was one at the start.
+    credential: Option<PathBuf>,
     /// Working directory then, which relative paths start from.
     pub directory: PathBuf,
     /// Sysconfig files in the order read, later ones win.

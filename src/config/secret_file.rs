@@ -17,16 +17,21 @@ const CONFIG: u8 = 78;
 const REMEDY: &str =
     "write one with: umask 077; openssl rand -hex 32 >FILE, the same on both nodes";
 
+/// The credential that systemd gave to this unit. Its place may be for root alone, and be out of
+/// sight once the daemon is somebody else.
+pub(super) fn credential() -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os(VARIABLE)?).join(CREDENTIAL);
+    path.exists().then_some(path)
+}
+
 /// Takes the credential where no file is named, and makes relative names absolute.
-pub(super) fn locate(settings: &mut Settings, directory: &Path) {
-    match &mut settings.secret_file.value {
-        Some(path) => *path = directory.join(&path),
-        None => {
-            let credential = env::var_os(VARIABLE).map(|dir| PathBuf::from(dir).join(CREDENTIAL));
-            if let Some(credential) = credential.filter(|path| path.exists()) {
-                settings.secret_file.put(Some(credential), &Source::Credential);
-            }
+pub(super) fn locate(settings: &mut Settings, directory: &Path, credential: Option<&Path>) {
+    match (&mut settings.secret_file.value, credential) {
+        (Some(path), _) => *path = directory.join(&path),
+        (None, Some(path)) => {
+            settings.secret_file.put(Some(path.to_path_buf()), &Source::Credential);
         }
+        (None, None) => {}
     }
 }
 

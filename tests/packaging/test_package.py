@@ -39,6 +39,7 @@ FILES = {
     "/usr/share/doc/paircached/paircached.service.d/20-memory-file.conf.example": [
         "-rw-r--r--", "root:root", "d", "",
     ],
+    "/usr/share/doc/paircached/paircached.service.d/30-secret.conf.example": ["-rw-r--r--", "root:root", "d", ""],
     "/usr/share/fish/vendor_completions.d/paircached.fish": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/fish/vendor_completions.d/pairctl.fish": ["-rw-r--r--", "root:root", "", ""],
     "/usr/share/licenses/paircached": ["drwxr-xr-x", "root:root", "", ""],

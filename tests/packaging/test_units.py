@@ -48,14 +48,15 @@ def test_the_drop_in_with_user_exposes_less(units):
     assert exposure(with_drop_in(units, "10-user.conf")) <= 1.2
 
 
-def test_the_drop_in_that_keeps_items_exposes_no_more(units):
+@pytest.mark.parametrize("name", ["20-memory-file.conf", "30-secret.conf"])
+def test_the_other_drop_ins_expose_no_more(units, name):
     before = exposure(units / "paircached.service")
-    assert exposure(with_drop_in(units, "20-memory-file.conf")) == before
+    assert exposure(with_drop_in(units, name)) == before
 
 
 def test_the_drop_ins_are_none_until_somebody_copies_them(units):
     names = sorted(path.name for path in DROP_INS.iterdir())
-    assert names == ["10-user.conf.example", "20-memory-file.conf.example"]
+    assert names == ["10-user.conf.example", "20-memory-file.conf.example", "30-secret.conf.example"]
 
 
 @pytest.mark.parametrize("name", [
@@ -66,7 +67,7 @@ def test_systemd_finds_no_fault_with_the_unit(units, root, name):
         # systemd looks whether the programs are there.
         unit.write_text(unit.read_text().replace("ExecStart=/usr/bin/paircached", f"ExecStart={root}/usr/bin/paircached"))
     if name == "the drop-ins":
-        unit = with_drop_in(units, "10-user.conf", "20-memory-file.conf")
+        unit = with_drop_in(units, "10-user.conf", "20-memory-file.conf", "30-secret.conf")
     else:
         unit = units / name
     run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit)

@@ -1,6 +1,7 @@
 """Who may be the peer, shown by real daemons and by strangers."""
 
 import contextlib
+import signal
 import socket
 import time
 
@@ -84,6 +85,23 @@ def test_two_that_know_the_secret_replicate_values_of_every_size_both_ways(seale
         eventually("all arrived", lambda node=node: all(node.get(b"k%d" % s) == b"x" * s for s in sizes))
         assert node.replication("sealed") == "1"
         assert "replication_unprotected" not in node.log()
+
+
+def test_a_reload_asks_for_nothing_where_the_secret_came_from_systemd_and_is_out_of_sight(tmp_path, nodes, secret, monkeypatch):
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "paircached.secret").write_text(SECRET)
+    (credentials / "paircached.secret").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    made = nodes([], [])
+    for node in made:
+        eventually("it is in sync", node.in_sync)
+        assert node.replication("sealed") == "1"
+    # As it is for a daemon that became somebody else after systemd had started it as root.
+    credentials.rename(tmp_path / "out-of-sight")
+    made[0].send(signal.SIGHUP)
+    eventually("the reload is over", lambda: "event=reloaded" in made[0].log())
+    assert "event=reload " not in made[0].log() and "reload_failed" not in made[0].log()
 
 
 def test_nothing_that_is_stored_can_be_read_on_the_wire(nodes, secret):
