@@ -31,9 +31,9 @@ def both(options):
 
 
 class Server:
-    """A daemon, on `cores` if they are named."""
+    """A daemon, on `cores` if they are named; an urgent one does not wait for what else the machine does."""
 
-    def __init__(self, program, *args, cores=None):
+    def __init__(self, program, *args, cores=None, urgent=False):
         self.folder = tempfile.TemporaryDirectory()
         port_file, self.log = Path(self.folder.name) / "port", Path(self.folder.name) / "log"
         command = [str(program), "-l", "127.0.0.1", "-p", "-1", *map(str, args)]
@@ -41,6 +41,13 @@ class Server:
             command[1:1] = ["--sysconfig=-/nonexistent", "--config=-/nonexistent"]
         if os.geteuid() == 0:
             command += ["-u", "root"]
+
+        def prepare():
+            if cores:
+                os.sched_setaffinity(0, cores)
+            if urgent and os.geteuid() == 0:
+                os.nice(-20)
+
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -48,7 +55,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "MEMCACHED_PORT_FILENAME": str(port_file)},
-                preexec_fn=lambda: cores and os.sched_setaffinity(0, cores),
+                preexec_fn=prepare,
             )
         try:
             self.port = self._port(port_file)
