@@ -100,6 +100,11 @@ bench-hitratio: build
 bench-limits: build
 	python3 benches/limits $(BENCH)
 
+## Measures single steps: parsing, looking up, storing, evicting, and the longest step while the index grows.
+bench-micro:
+	cargo bench --locked --bench micro
+	cargo bench --locked --bench growth
+
 ## Measures the link of a pair on this machine: about a minute.
 bench-replication: setup build
 	target/venv/bin/python benches/replication
