@@ -12,7 +12,7 @@ ITEMS = 2_000
 
 
 def test_a_node_restarted_in_the_middle_of_every_catch_up_is_full_in_the_end(nodes, hosts, whole):
-    a, b = nodes('window = "64k"\n', start=False)
+    a, b = nodes('window = "64k"\n', ["-m", "1024"], ["-m", "1024"], start=False)
     # Over a road of some length the middle lasts.
     road = LongRoad(hosts[1], (hosts[0].address, LINK), 0.05)
     a.command += ["-X", f"{LINK}:{LINK + 1}"]
