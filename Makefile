@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-builds test-all test-faults-long rpm lab lab-demo bench bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-builds test-all test-faults-long rpm lab lab-demo bench bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -34,7 +34,7 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(cargo_deny) --log-level error check bans licenses sources
-	shellcheck .ci/run .ci/setup rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run tests/fuzz/run
+	shellcheck .ci/run .ci/setup ansible/molecule/run ansible/molecule/list-host rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run tests/fuzz/run
 	mandoc -T lint -W warning docs/man/*
 
 test-rust: setup
@@ -63,11 +63,15 @@ test-builds: rpm
 	target/venv/bin/pip install --quiet --disable-pip-version-check cargo-zigbuild==0.24.0 ziglang==0.17.1
 	PAIRCACHED_REPO=$(CURDIR)/target/rpm/repo $(PYTEST) tests/packaging/test_builds.py
 
-test-all: test test-builds test-faults-long
+test-all: test test-builds test-faults-long test-molecule
 
 test-ansible: setup
 	cargo build --locked
 	$(PYTEST) -n 2 tests/ansible
+
+## Runs the scenarios of ansible/molecule, each in containers of its own: half an hour.
+test-molecule: rpm
+	ansible/molecule/run
 
 test-lab: rpm
 	$(PYTEST) tests/lab
