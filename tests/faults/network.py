@@ -97,6 +97,8 @@ class LongRoad:
                 return
             far.settimeout(None)
             self.streams += [near, far]
+            for stream in (near, far):
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for one, other in ((near, far), (far, near)):
                 pieces = SimpleQueue()
                 threading.Thread(target=self.take, args=(one, pieces), daemon=True).start()

@@ -37,6 +37,8 @@ class SlowRoad:
             except OSError:
                 return
             self.streams += [near, far]
+            for stream in (near, far):
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
 
