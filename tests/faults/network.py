@@ -92,9 +92,13 @@ class LongRoad:
         while True:
             try:
                 near = self.listener.accept()[0]
-                far = self.host.connect(self.target, 10)
             except OSError:
                 return
+            try:
+                far = self.host.connect(self.target, 10)
+            except OSError:  # it does not listen yet
+                near.close()
+                continue
             far.settimeout(None)
             self.streams += [near, far]
             for stream in (near, far):

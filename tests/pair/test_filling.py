@@ -33,9 +33,13 @@ class SlowRoad:
         while True:
             try:
                 near = self.listener.accept()[0]
-                far = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:  # it does not listen now
+                near.close()
+                continue
             self.streams += [near, far]
             for stream in (near, far):
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
