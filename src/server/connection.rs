@@ -10,7 +10,7 @@ mod input;
 use super::held::Held;
 use super::socket::Socket;
 use super::terms::Terms;
-use super::{presence, watching};
+use super::{presence, timers, watching};
 use crate::command::roster::{Seat, State};
 use crate::command::{Cache, WorkerCounters};
 use crate::protocol::Output;
@@ -162,7 +162,7 @@ impl Connection {
     /// that is still to take its replies is not idle.
     async fn serve_until_idle(&mut self, timeout: Duration) -> io::Result<End> {
         // On the heap: without a limit no connection is to be larger for it.
-        let mut timer = Box::pin(tokio::time::sleep(timeout));
+        let mut timer = Box::pin(timers::sleep(timeout));
         poll_fn(|cx| {
             if let Poll::Ready(ended) = self.poll(cx) {
                 return Poll::Ready(ended);

@@ -1,6 +1,7 @@
 //! What a connection waits for before it can do a request: keys that the peer has, or the peer's
 //! own decision.
 
+use super::timers::timeout;
 use crate::command::{Cache, Outcome, Unconfirmed};
 use crate::protocol::Output;
 use crate::protocol::binary::Frame;
@@ -12,7 +13,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 /// How long a read waits for what it lacks: then it is a miss, as it was.
 const FETCH: Duration = Duration::from_millis(100);

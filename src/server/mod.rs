@@ -9,6 +9,7 @@ pub mod listener;
 mod presence;
 mod socket;
 mod terms;
+mod timers;
 mod tls;
 mod trace;
 mod udp;

@@ -3,6 +3,7 @@
 //! What is encrypted is read into a buffer of the worker's and decrypted from there: a read takes
 //! one system call however many records it brings, and an idle connection keeps next to nothing.
 
+use super::timers;
 use crate::tls::{Tls, TlsMode};
 use rustls::server::ServerConnection;
 use rustls::{Error, InvalidMessage};
@@ -51,7 +52,7 @@ pub(super) async fn accept(
             let stream = TlsStream { tcp, session, tls: Arc::clone(tls), sealed: 0 };
             let mut stream = Box::new(stream);
             let shaken = poll_fn(|cx| stream.poll_handshake(cx));
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
+            match timers::timeout(HANDSHAKE_TIMEOUT, shaken).await {
                 Ok(shaken) => shaken.map(|()| stream).map_err(|error| error.to_string()),
                 Err(_) => Err("it took too long".to_owned()),
             }

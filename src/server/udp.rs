@@ -4,6 +4,7 @@
 //! so there is never more than one reply in memory.
 
 use super::connection::End;
+use super::timers;
 use super::trace::{self, SHOW_FROM};
 use crate::command::roster::{Seat, State};
 use crate::command::{
@@ -70,7 +71,7 @@ impl Datagrams {
                 Ok(received) => received,
                 Err(error) => {
                     log::warn!("event=receive_failed transport=udp error=\"{error}\"");
-                    tokio::time::sleep(RETRY).await;
+                    timers::sleep(RETRY).await;
                     continue;
                 }
             };

@@ -4,7 +4,7 @@ use super::connection::{Connection, End};
 use super::socket::{Accepted, Socket};
 use super::terms::Terms;
 use super::udp::Datagrams;
-use super::{presence, tls};
+use super::{presence, timers, tls};
 use crate::command::Cache;
 use crate::command::roster::Seat;
 use crate::store::Written;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// How often a worker shows that it is alive.
@@ -50,22 +51,25 @@ pub struct Workers {
 pub struct Threads(Vec<JoinHandle<()>>);
 
 impl Workers {
-    /// Starts as many workers as `cache` has counters for. Clients' wishes go to `requests`.
+    /// Starts as many workers as `cache` has counters for. Clients' wishes go to `requests`. The
+    /// runtime that this is called in keeps the workers' timers, and must outlive them.
     pub fn start(
         cache: &Arc<Cache>,
         requests: &mpsc::Sender<Request>,
     ) -> io::Result<(Workers, Threads)> {
         let pulses: Arc<[AtomicU64]> = cache.workers.iter().map(|_| AtomicU64::new(0)).collect();
+        let keeper = Handle::current();
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
         for number in 0..cache.workers.len() {
             let (sender, inbox) = mpsc::unbounded_channel();
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+            let keeper = keeper.clone();
             let (cache, pulses, requests) =
                 (Arc::clone(cache), Arc::clone(&pulses), requests.clone());
             let thread =
                 std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    timers::keep_by(keeper);
                     runtime.block_on(work(number, inbox, &cache, &pulses[number], &requests));
                 })?;
             inboxes.push(sender);
@@ -106,7 +110,7 @@ async fn work(
     if cache.durability.is_some() {
         Written::note_from_now();
     }
-    let mut beat = tokio::time::interval(PULSE);
+    let mut beat = timers::interval(PULSE);
     loop {
         let job = tokio::select! {
             job = inbox.recv() => job,
