@@ -67,6 +67,16 @@ impl Socket {
         }
     }
 
+    /// Ready when there may be something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => stream.poll_read_ready(cx),
+            Socket::Unix(stream) => stream.poll_read_ready(cx),
+            // What is decrypted already is not known to the socket.
+            Socket::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Reads into `buffer`; the number of bytes read is 0 at the end.
     pub(super) fn poll_read(
         &mut self,

@@ -50,11 +50,13 @@ pub(super) struct Input {
     taken: usize,
     /// Bytes that must be there before anything can be done, as far as is known.
     needed: usize,
+    /// The last read left room: nothing more is to be expected at once.
+    drained: bool,
 }
 
 impl Input {
     pub(super) fn new() -> Input {
-        Input { kept: Vec::new(), taken: 0, needed: 1 }
+        Input { kept: Vec::new(), taken: 0, needed: 1, drained: false }
     }
 
     /// Whether the beginning of a request has told that more must come than was read.
@@ -72,6 +74,10 @@ impl Input {
         buffers: &mut Buffers,
         use_up: impl FnOnce(&[u8]) -> (usize, Next),
     ) -> Poll<io::Result<Next>> {
+        if std::mem::take(&mut self.drained) && self.kept.len() - self.taken < self.needed {
+            // To learn that, no buffer is needed.
+            ready!(socket.poll_readable(cx))?;
+        }
         let lent = self.kept.capacity() <= KEEP;
         let mut buffer =
             if lent { buffers.take(&self.kept) } else { std::mem::take(&mut self.kept) };
@@ -134,6 +140,7 @@ impl Input {
         // SAFETY: so many bytes behind the others are filled, which a `ReadBuf` lets nobody say
         // who has not written them.
         unsafe { buffer.set_len(length + read) };
+        self.drained = read < room;
         counters.bytes_read.add(read as u64);
         Poll::Ready(Ok(read))
     }
