@@ -29,7 +29,7 @@ pub use login::Login;
 pub use passwords::{PasswordFormat, Passwords};
 pub use remote::execute_raw;
 pub use settings::Settings;
-pub use text::{Outcome, execute, refuse, resume_get};
+pub use text::{Outcome, execute, execute_get, refuse};
 use unconfirmed::Refusal;
 pub use unconfirmed::Unconfirmed;
 

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::protocol::Output;
 use crate::protocol::text::{Get, Keys, Request, Store};
-use crate::store::{Item, Now};
+use crate::store::{Item, Now, Payload};
 use crate::watch::Subscription;
+use std::iter::once;
 use std::sync::atomic::Ordering;
 
 /// Reply bytes after which a long reply stops and lets the client take what there is.
@@ -25,7 +26,7 @@ const VERBOSITY_MAX: u64 = 2;
 pub enum Outcome<'a> {
     /// Reads the next request.
     Continue,
-    /// Sends what waits, then goes on with the rest of this read by [`resume_get`].
+    /// Sends what waits, then goes on with the rest of this read by [`execute_get`].
     Paused(Get, Keys<'a>),
     /// Sends what waits, then goes on with this dump.
     Dumping(Dump),
@@ -177,8 +178,8 @@ pub fn refuse<'a>(reply: &str, noreply: bool, out: &mut Output) -> Outcome<'a> {
     Outcome::Continue
 }
 
-/// Goes on with a read that was paused.
-pub fn resume_get<'a>(
+/// Does a read that touches nothing, or goes on with one that was paused.
+pub fn execute_get<'a>(
     cache: &Cache,
     worker: &WorkerCounters,
     now: Now,
@@ -203,7 +204,12 @@ fn stored_reply(stored: Stored) -> &'static str {
 impl Context<'_> {
     fn read<'k>(&self, get: Get, mut keys: Keys<'k>, out: &mut Output) -> Outcome<'k> {
         let mut left = KEYS_PER_TURN;
+        let mut ahead = 0;
         while let Some(key) = keys.next() {
+            if ahead == 0 && !keys.rest().is_empty() {
+                ahead = self.cache.store.fetch_ahead(once(key).chain(keys));
+            }
+            ahead = ahead.saturating_sub(1);
             let show = |item: Item<'_>| self.show(get.cas, key, item, out);
             match get.touch {
                 Some(exptime) => self.get_and_touch(key, exptime.into(), show),
@@ -224,15 +230,16 @@ impl Context<'_> {
         out.push(b" ");
         out.push_number(u64::from(item.flags()));
         out.push(b" ");
-        out.push_number(item.value().len() as u64);
+        let payload = item.payload();
+        out.push_number(payload.len() as u64);
         if cas {
             out.push(b" ");
             out.push_number(self.cache.cas_of(item));
         }
         out.push(b"\r\n");
-        match item.shared() {
-            Some(bytes) => out.push_shared(bytes),
-            None => out.push(item.value()),
+        match payload {
+            Payload::Small(value) => out.push(value),
+            Payload::Shared(bytes) => out.push_shared(bytes),
         }
         out.push(b"\r\n");
     }

@@ -18,12 +18,17 @@ pub struct Output {
 
 impl Output {
     /// Appends a copy.
+    // What is known to the caller to be short is then copied without a call.
+    #[inline(always)]
     pub fn push(&mut self, bytes: &[u8]) {
         self.copied.extend_from_slice(bytes);
     }
 
     /// Appends a decimal number.
     pub fn push_number(&mut self, number: u64) {
+        if number < 10 {
+            return self.push(&[b'0' + number as u8]);
+        }
         self.push(itoa::Buffer::new().format(number).as_bytes());
     }
 

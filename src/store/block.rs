@@ -2,6 +2,7 @@
 
 use super::area::{Area, PAGE_SIZE};
 use super::budget::Budget;
+use super::caches::copy_value;
 use super::table::Table;
 use bytes::Bytes;
 use std::ptr::NonNull;
@@ -153,7 +154,7 @@ impl Blocks {
         for piece in pieces {
             // SAFETY: by the contract of this function; pieces are other objects.
             unsafe {
-                std::ptr::copy_nonoverlapping(piece.as_ptr(), to, piece.len());
+                copy_value(piece, to);
                 to = to.add(piece.len());
             }
         }

@@ -23,6 +23,29 @@ pub struct Item<'a> {
     now: Now,
 }
 
+/// A value on its way to a client.
+pub enum Payload<'a> {
+    /// To be copied.
+    Small(&'a [u8]),
+    /// By reference.
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Small(value) => value.len(),
+            Payload::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl<'a> Item<'a> {
     pub(super) fn new(shard: &'a Shard, record: Record<'a>, now: Now) -> Item<'a> {
         Item { shard, record, now }
@@ -40,9 +63,20 @@ impl<'a> Item<'a> {
 
     /// The value by reference, if it is large enough for that to be cheaper than a copy.
     pub fn shared(&self) -> Option<Bytes> {
+        match self.payload() {
+            Payload::Small(_) => None,
+            Payload::Shared(bytes) => Some(bytes),
+        }
+    }
+
+    /// The value as it is best sent.
+    #[inline]
+    pub fn payload(&self) -> Payload<'a> {
         match self.record.stored() {
-            Stored::Inline(_) => None,
-            Stored::Block { number, len } => Some(self.shard.log.blocks.share(number, len)),
+            Stored::Inline(value) => Payload::Small(value),
+            Stored::Block { number, len } => {
+                Payload::Shared(self.shard.log.blocks.share(number, len))
+            }
         }
     }
 

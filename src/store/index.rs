@@ -6,7 +6,9 @@
 //! bucket without looking at a record. The last slot of a full bucket leads to an overflow bucket.
 
 use super::area::{Area, PAGE_SIZE};
+use super::caches::prefetch;
 use super::log::{POSITION_BITS, Position};
+use std::ptr::NonNull;
 
 const SLOTS: usize = 8;
 type Bucket = [u64; SLOTS];
@@ -139,6 +141,12 @@ impl Index {
     pub(super) fn find(&self, hash: u64, same: impl FnMut(Position) -> bool) -> Option<Position> {
         let (at, slot) = self.find_slot(hash, same)?;
         Some(self.bucket(at)[slot] & POSITION)
+    }
+
+    /// Has the bucket of this hash come closer.
+    pub(super) fn prefetch(&self, hash: u64) {
+        let bucket = self.bucket(self.home(hash));
+        prefetch(NonNull::from(bucket).cast());
     }
 
     /// Whether it knows this position by this hash.

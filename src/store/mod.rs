@@ -10,7 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `record`, `block` | how an item stands in memory, and a large value |
+//! | `record`, `block`, `caches` | how an item stands in memory, and a large value |
 //! | `log`, `segment` | what records are appended to |
 //! | `index` | where the record of a key stands |
 //! | `shard`, `entry` | one part of the keys, and one key, locked |
@@ -22,6 +22,7 @@
 mod area;
 mod block;
 mod budget;
+mod caches;
 mod change;
 #[cfg(test)]
 mod check;
@@ -51,7 +52,7 @@ mod written;
 
 pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
-pub use entry::{Entry, Item};
+pub use entry::{Entry, Item, Payload};
 pub use inspect::Cursor;
 pub use restore::Progress;
 pub use stats::{ClassStats, StoreStats};
@@ -83,6 +84,8 @@ const CLEAN_STEP: usize = 256;
 const SHRINK_STEPS: usize = 256;
 /// Attempts at a write: others may take what was freed for it.
 const ATTEMPTS: usize = 1000;
+/// Keys that are looked for ahead of their reads at once.
+const AHEAD: usize = 16;
 /// Memory for which the index begins with a bucket, in bytes.
 const MEMORY_PER_BUCKET: u64 = 16 * 1024;
 
@@ -215,6 +218,27 @@ impl Store {
             stats.get_hits += 1;
         }
         entry.item().map_or(Found::Miss, |item| Found::Hit(take(item)))
+    }
+
+    /// Has the memory that reads of the next few of these keys need come closer, of all at the same
+    /// time instead of one after another; returns how many keys that were. It changes nothing.
+    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
+        let (mut hashes, mut count) = ([0; AHEAD], 0);
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(key);
+            self.shard(*hash).index.prefetch(*hash);
+            count += 1;
+        }
+        for &hash in &hashes[..count] {
+            if let Some(at) = self.shard(hash).index.find(hash, |_| true) {
+                caches::prefetch(self.log.pointer(at));
+            }
+        }
+        count
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        guard(&self.shards[Store::shard_of(hash)])
     }
 
     /// Finds a live item; one that is dead is taken out of the way, and the finding says of what it died.

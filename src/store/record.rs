@@ -15,6 +15,7 @@
 //! Length of the key and key never change while the record stands, so that a scan can read them
 //! without a lock, and learn from them which shard's lock the rest is behind.
 
+use super::caches::copy_value;
 use super::change::Mark;
 use super::version::Version;
 use std::marker::PhantomData;
@@ -158,10 +159,11 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn value_len(self) -> usize {
-        match self.stored() {
-            Stored::Inline(value) => value.len(),
-            Stored::Block { len, .. } => len as usize,
+        if self.fields() & BLOCK == 0 {
+            return self.number::<2>(2) as usize;
         }
+        let at = HEADER + self.key_len() + options_len(self.fields());
+        self.number::<4>(at + 4) as usize
     }
 
     /// Whether the index knows it no more.
@@ -297,6 +299,11 @@ impl<'a> RecordMut<'a> {
         }
     }
 
+    fn put_value(&mut self, at: usize, bytes: &[u8]) {
+        // SAFETY: as in `put`.
+        unsafe { copy_value(bytes, self.start.as_ptr().add(at)) }
+    }
+
     fn byte(&self, at: usize) -> u8 {
         // SAFETY: by the contract of `RecordMut::at`; headers are always whole.
         unsafe { self.start.add(at).read() }
@@ -336,7 +343,12 @@ impl<'a> RecordMut<'a> {
             add(&cas.to_le_bytes());
         }
         match new.value {
-            Value::Inline(pieces) => pieces.iter().for_each(|piece| add(piece)),
+            Value::Inline(pieces) => {
+                for piece in pieces {
+                    self.put_value(at, piece);
+                    at += piece.len();
+                }
+            }
             Value::Block { number, len } => {
                 add(&number.to_le_bytes());
                 add(&len.to_le_bytes());

@@ -6,8 +6,8 @@
 
 use ahash::random_state::{RandomSource, set_random_source};
 use paircached::command::{
-    Cache, Login, Outcome, PasswordFormat, Passwords, Settings, execute, execute_frame, refuse,
-    resume_get,
+    Cache, Login, Outcome, PasswordFormat, Passwords, Settings, execute, execute_frame,
+    execute_get, refuse,
 };
 use paircached::protocol::text::{self, Keys, Request};
 use paircached::protocol::{Output, Protocol, binary, login};
@@ -240,7 +240,7 @@ impl Server {
                     return;
                 }
                 Outcome::Paused(get, keys) => {
-                    resume_get(cache, worker, NOW, get, Keys::resume(keys.rest()), out)
+                    execute_get(cache, worker, NOW, get, Keys::resume(keys.rest()), out)
                 }
                 Outcome::Dumping(dump) => dump.resume(cache, NOW, out),
             };

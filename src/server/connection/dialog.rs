@@ -2,10 +2,10 @@
 
 use super::{End, Next};
 use crate::command::{
-    Cache, Dump, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, refuse,
-    resume_get,
+    Cache, Dump, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, execute_get,
+    refuse,
 };
-use crate::protocol::text::{self, Get, Keys, Parsed};
+use crate::protocol::text::{self, Get, Keys, Parsed, Request};
 use crate::protocol::{Output, Protocol, binary, login};
 use crate::server::errand::{Answer, Errand};
 use crate::server::held::Claims;
@@ -20,6 +20,9 @@ use std::task::{Context, Poll, ready};
 /// Reply bytes after which a turn ends and the client is to take them.
 const OUTPUT_MAX: usize = 256 * 1024;
 
+/// Requests after which the keys of the next ones are looked for ahead.
+const AHEAD: usize = 16;
+
 /// What all requests of one turn have in common.
 pub(super) struct Turn<'a> {
     cache: &'a Cache,
@@ -31,6 +34,8 @@ pub(super) struct Turn<'a> {
     show: bool,
     /// Whether a write that the peer does not have is an error.
     strict: bool,
+    /// Whether the peer may have to be asked before a request is done.
+    asks_peer: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -45,7 +50,8 @@ impl<'a> Turn<'a> {
         worker.client.store(client, Ordering::Relaxed);
         let (now, strict) = (cache.clock.now(), cache.is_strict());
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
-        Turn { cache, worker, protocol, client, now, show, strict }
+        let asks_peer = cache.errands().is_some();
+        Turn { cache, worker, protocol, client, now, show, strict, asks_peer }
     }
 
     fn fits(&self, key: usize, flags: u32, value: usize) -> bool {
@@ -131,7 +137,7 @@ impl Dialog {
         out: &mut Output,
     ) -> (usize, Next) {
         let mut left = turn.cache.settings.requests_per_event;
-        let mut at = 0;
+        let (mut at, mut ahead) = (0, 0);
         loop {
             let skipped = self.skip.min(input.len() - at);
             self.skip -= skipped;
@@ -146,6 +152,12 @@ impl Dialog {
             if left == 0 {
                 return (at, Next::Yield);
             }
+            // One request stands by itself; behind a second there may be many.
+            if at > 0 && ahead == 0 && self.binary == Some(false) {
+                turn.cache.store.fetch_ahead(text::keys_ahead(rest).take(left as usize));
+                ahead = AHEAD;
+            }
+            ahead = ahead.saturating_sub(1);
             left -= 1;
             let mark = out.mark();
             if turn.strict {
@@ -243,6 +255,14 @@ impl Dialog {
                 let outcome = refuse(reply, noreply, out);
                 Ok(Done { outcome, length, error: Unconfirmed::Line })
             }
+            // The most frequent request goes the shortest way.
+            Parsed::Request { request: Request::Get(get, keys), length, .. }
+                if get.touch.is_none() && !turn.asks_peer =>
+            {
+                let (cache, worker) = (turn.cache, turn.worker);
+                let outcome = execute_get(cache, worker, turn.now, get, keys, out);
+                Ok(Done { outcome, length, error: Unconfirmed::Line })
+            }
             Parsed::Request { request, noreply, length, skip } => {
                 if self.answer.is_none() && may_ask {
                     let bytes = &rest[..length];
@@ -292,7 +312,7 @@ fn resume<'i>(paused: Paused, turn: &Turn<'_>, rest: &'i [u8], out: &mut Output)
             let end = memchr(b'\n', rest).unwrap_or(rest.len() - 1);
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
             let keys = Keys::resume(line);
-            (end + 1, resume_get(turn.cache, turn.worker, turn.now, get, keys, out))
+            (end + 1, execute_get(turn.cache, turn.worker, turn.now, get, keys, out))
         }
         Paused::Dump(dump) => (0, dump.resume(turn.cache, turn.now, out)),
     };
