@@ -4,11 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::BytesMut;
-use paircached::memory_file::Profile;
 use paircached::memory_file::format;
-use paircached::replication::Memory;
+use paircached::memory_file::{Loaded, Profile};
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Session};
+use paircached::replication::{Lineage, Memory, Restored};
 use paircached::store::{Change, Mark, Node, Now, SHARDS, Settings, Store, Version, Walk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -58,6 +58,7 @@ impl Simulated {
             window: WINDOW,
             item_size_max: self.settings.item_size_max,
             cluster: String::new(),
+            seen_before: (self.protocol.1 > 1).then_some(self.memory.peer_before),
         }
     }
 
@@ -85,10 +86,13 @@ impl Simulated {
         let profile =
             Profile { item_size_max: self.settings.item_size_max, cluster: Some(String::new()) };
         let mut file = Vec::new();
-        format::write(&mut file, &self.store, &profile, now, |_| {}).unwrap();
+        let lineage = Lineage { incarnation: self.incarnation, peer: self.memory.peer_incarnation };
+        format::write(&mut file, &self.store, &profile, lineage, now, |_| {}).unwrap();
         self.restart();
         let loaded = format::read(&file[..], &self.store, &profile, now, |_| {}).unwrap();
         assert_eq!(loaded.node, self.node);
+        let Loaded { lineage, newest, .. } = loaded;
+        self.memory = Memory::restored(Restored { lineage, newest, stale: false });
     }
 
     /// Everything it holds.

@@ -4,6 +4,7 @@
 
 use paircached::memory_file::format::{self, Loaded, Profile, Refusal};
 use paircached::memory_file::{self, Found};
+use paircached::replication::Lineage;
 use paircached::store::{
     Change, Cursor, Mark, Node, Now, OutOfMemory, SHARDS, Settings, Store, Version, Walk,
 };
@@ -40,7 +41,7 @@ fn put(store: &Store, key: &[u8], value: &[u8], exptime: u32) -> Result<Version,
 
 fn saved(store: &Store) -> Vec<u8> {
     let mut bytes = Vec::new();
-    format::write(&mut bytes, store, &profile(), NOW, |_| {}).unwrap();
+    format::write(&mut bytes, store, &profile(), Lineage::default(), NOW, |_| {}).unwrap();
     bytes
 }
 
@@ -340,7 +341,7 @@ fn a_pair_takes_what_a_single_node_saved_but_not_what_another_pair_did() {
     let store = Store::new(&settings(true));
     let mut file = Vec::new();
     let named = |name: &str| Profile { cluster: Some(name.to_owned()), ..profile() };
-    format::write(&mut file, &store, &named("blue"), NOW, |_| {}).unwrap();
+    format::write(&mut file, &store, &named("blue"), Lineage::default(), NOW, |_| {}).unwrap();
     let read = |file: &[u8], profile: &Profile| {
         format::read(file, &Store::new(&settings(true)), profile, NOW, |_| {})
     };
@@ -366,7 +367,10 @@ fn the_file_is_its_owners_only_and_takes_the_place_of_the_old_one_when_it_is_who
     fs::write(dir.path().join("memory.new"), "left behind by a crash").unwrap();
     memory_file::probe(&path).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"old");
-    assert_eq!(memory_file::save(&path, &store, &profile(), NOW, |_| {}).unwrap(), 1);
+    assert_eq!(
+        memory_file::save(&path, &store, &profile(), Lineage::default(), NOW, |_| {}).unwrap(),
+        1
+    );
     assert_eq!(there(), ["memory"]);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let fresh = Store::new(&settings(false));
@@ -394,13 +398,13 @@ fn a_disk_that_is_full_leaves_the_old_file_as_it_was() {
     for number in 0..10_000 {
         put(&store, format!("{number}").as_bytes(), &[b'x'; 100], 0).unwrap();
     }
-    let written = format::write(Full(1 << 20), &store, &profile(), NOW, |_| {});
+    let written = format::write(Full(1 << 20), &store, &profile(), Lineage::default(), NOW, |_| {});
     assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     // A directory in the place of the file: the last step fails.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("memory");
     fs::create_dir(&path).unwrap();
     assert!(memory_file::probe(&path).is_err());
-    memory_file::save(&path, &store, &profile(), NOW, |_| {}).unwrap_err();
+    memory_file::save(&path, &store, &profile(), Lineage::default(), NOW, |_| {}).unwrap_err();
     assert!(path.is_dir() && !dir.path().join("memory.new").exists());
 }

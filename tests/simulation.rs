@@ -1,5 +1,6 @@
 //! Two real cores over a simulated network that delays, stalls one way or both, and breaks, on
-//! hosts whose clocks differ and drift, that freeze, and that die and come back empty. Every seed
+//! hosts whose clocks differ and drift, that freeze, that die and come back empty or with a file
+//! from before, and that stop and come back with all they had. Every seed
 //! is one history; at its end, and at every death, the promises are checked.
 //!
 //! `SIM_SEEDS=10000 cargo test --test simulation` runs as many; a seed that fails is named, and
@@ -8,9 +9,10 @@
 #![allow(clippy::unwrap_used)] // a test may panic
 
 use bytes::BytesMut;
+use paircached::memory_file::{Loaded, Profile, format};
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Session};
-use paircached::replication::{Durability, Memory, Mode};
+use paircached::replication::{Durability, Lineage, Memory, Mode, Restored};
 use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk, Written};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +23,12 @@ const START: u64 = 1_800_000_000_000;
 const WINDOW: u64 = 64 << 10;
 const KEYS: u64 = 40;
 const STEPS: u64 = 400;
+/// Milliseconds that a clock is off at most when a host starts.
+const CLOCK_MAX: u64 = 30_000;
+
+fn profile() -> Profile {
+    Profile { item_size_max: 1 << 20, cluster: Some(String::new()) }
+}
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -52,6 +60,8 @@ struct Host {
     durability: Arc<Durability>,
     incarnation: u64,
     memory: Memory,
+    /// What it saved when it last stopped gracefully: somebody may put it back.
+    file: Option<Vec<u8>>,
     session: Option<Session>,
     /// Milliseconds that its clock is off, as a signed number.
     offset: i64,
@@ -87,8 +97,9 @@ impl Host {
             durability: Arc::new(Durability::new(Mode::SemiSync, Duration::from_secs(1))),
             incarnation,
             memory: Memory::default(),
+            file: None,
             session: None,
-            offset: random.below(60_000) as i64 - 30_000,
+            offset: random.below(2 * CLOCK_MAX) as i64 - CLOCK_MAX as i64,
             frozen_until: 0,
             road: VecDeque::new(),
             stalled_until: 0,
@@ -110,7 +121,21 @@ impl Host {
             window: WINDOW,
             item_size_max: 1 << 20,
             cluster: String::new(),
+            seen_before: Some(self.memory.peer_before),
         }
+    }
+
+    fn save(&self, now: Now) -> Vec<u8> {
+        let lineage = Lineage { incarnation: self.incarnation, peer: self.memory.peer_incarnation };
+        let mut file = Vec::new();
+        format::write(&mut file, &self.store, &profile(), lineage, now, |_| {}).unwrap();
+        file
+    }
+
+    fn load(&mut self, file: &[u8], now: Now) {
+        let loaded = format::read(file, &self.store, &profile(), now, |_| {}).unwrap();
+        let Loaded { lineage, newest, .. } = loaded;
+        self.memory = Memory::restored(Restored { lineage, newest, stale: false });
     }
 
     fn contents(&self) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
@@ -269,7 +294,24 @@ impl World {
         }
     }
 
-    /// The host dies and comes back empty, with another clock.
+    /// The host stops, saves what it has, and comes back with that.
+    fn restart(&mut self, host: usize) {
+        if !self.awake(host) {
+            return;
+        }
+        self.hear_confirmations();
+        self.cut();
+        let now = self.clock(host);
+        let old = &self.hosts[host];
+        let (node, incarnation, offset) = (old.node, old.incarnation + 1, old.offset);
+        let file = old.save(now);
+        let mut new = Host::new(node, incarnation, &mut self.random, 64 << 20);
+        new.load(&file, now);
+        (new.offset, new.file) = (offset, Some(file));
+        self.hosts[host] = new;
+    }
+
+    /// The host dies and comes back empty, with another clock, or with the file of an earlier stop.
     fn die(&mut self, host: usize) {
         self.hear_confirmations();
         self.died = true;
@@ -282,7 +324,17 @@ impl World {
         self.cut();
         let old = &self.hosts[host];
         let (node, incarnation) = (old.node, old.incarnation + 1);
+        let file = old.file.clone();
         self.hosts[host] = Host::new(node, incarnation, &mut self.random, 64 << 20);
+        if let Some(file) = file
+            && self.random.one_in(2)
+        {
+            // The file says when it was saved, and a clock may not be set back by much.
+            self.hosts[host].offset = CLOCK_MAX as i64;
+            let now = self.clock(host);
+            self.hosts[host].load(&file, now);
+            self.hosts[host].file = Some(file);
+        }
         // A flush that the survivor had not heard of died too.
         self.flushed = self.hosts[1 - host].store.flush_state().horizon;
     }
@@ -328,7 +380,8 @@ impl World {
             33..34 => self.hosts[host].frozen_until = self.now + self.random.below(7_000),
             34..36 => self.cut(),
             36..37 => self.die(host),
-            37..40 => self.connect(),
+            37..38 => self.restart(host),
+            38..40 => self.connect(),
             // Time passes, and the clocks drift.
             40..42 => {
                 self.now += self.random.below(2_000);

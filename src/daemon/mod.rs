@@ -15,9 +15,10 @@ mod serve;
 
 use crate::command::{Cache, Passwords, Settings, WorkerCounters, execute_raw};
 use crate::config::{self, Action, AtomicOps, Config, NodeName};
+use crate::memory_file::Loaded;
 use crate::replication::link::{Link, LinkSettings};
 use crate::replication::session::Clients;
-use crate::replication::{Durability, Errands, Mode, Seal, Status};
+use crate::replication::{Durability, Errands, Mode, Restored, Seal, Status};
 use crate::server::Listeners;
 use crate::store::{Node, Store};
 use crate::tls::Tls;
@@ -106,7 +107,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
         limits::check_huge_pages();
     }
     // No client is let in before it is loaded.
-    let restart::Opened { store, node } = restart::open_store(&config)?;
+    let restart::Opened { store, loaded } = restart::open_store(&config)?;
     bind::listen_all(&config, &listeners, &[&peers, &monitors])?;
     bind::bind_unix(&config, &mut listeners)?;
     bind::keep_inherited(&config, &mut listeners);
@@ -123,8 +124,8 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     if let Some(path) = &config.pid_file {
         pid_file::write(path);
     }
-    let (cache, link) = build(&config, store, node, passwords, tls);
-    restart::begin_serving(&config, node)?;
+    let (cache, link) = build(&config, store, loaded, passwords, tls);
+    restart::begin_serving(&config, loaded)?;
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, monitors, detached })
 }
@@ -139,11 +140,11 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Fatal> {
     }
 }
 
-/// What serves; `node` is the one that the store was before, if it was any.
+/// What serves; `loaded` is what the store has from a file, if it has.
 fn build(
     config: &Config,
     store: Arc<Store>,
-    node: Option<Node>,
+    loaded: Option<Loaded>,
     passwords: Option<Passwords>,
     tls: Option<Arc<Tls>>,
 ) -> (Arc<Cache>, Option<Link>) {
@@ -221,7 +222,12 @@ fn build(
                 NodeName::A => Some(Node::A),
                 NodeName::B => Some(Node::B),
             },
-            node_before: node,
+            node_before: loaded.map(|loaded| loaded.node),
+            restored: loaded.map(|Loaded { lineage, newest, .. }| Restored {
+                lineage,
+                newest,
+                stale: false,
+            }),
             cluster: replication.cluster.clone(),
             seal: config.seal.clone(),
             window: replication.window,

@@ -4,8 +4,9 @@ use super::exit::Fatal;
 use super::notify;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::memory_file::{self, Found, Profile};
-use crate::store::{self, Node, Store};
+use crate::memory_file::{self, Found, Loaded, Profile};
+use crate::replication::Lineage;
+use crate::store::{self, Store};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ const REPORT: Duration = Duration::from_secs(1);
 /// A store before it is served.
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
-    /// Which node it was, if it was loaded.
-    pub(super) node: Option<Node>,
+    /// What it was loaded from, if it was.
+    pub(super) loaded: Option<Loaded>,
 }
 
 /// The store, with what the memory file held if there is one.
@@ -37,7 +38,7 @@ pub(super) fn open_store(config: &Config) -> Result<Opened, Fatal> {
     };
     let store = Store::new(&settings);
     let Some(path) = &config.memory_file else {
-        return Ok(Opened { store: Arc::new(store), node: None });
+        return Ok(Opened { store: Arc::new(store), loaded: None });
     };
     memory_file::probe(path).map_err(|error| {
         let remedy = "name a file in a directory that the daemon's user may write to";
@@ -51,8 +52,8 @@ pub(super) fn open_store(config: &Config) -> Result<Opened, Fatal> {
     let found = memory_file::load(path, &store, &profile(config), now, |done, all| {
         pace.say(|| format!("loading {}: {} %", path.display(), done * 100 / all.max(1)));
     });
-    let node = found.node();
-    Ok(Opened { store: Arc::new(take(found, path, store, &settings)?), node })
+    let loaded = found.loaded();
+    Ok(Opened { store: Arc::new(take(found, path, store, &settings)?), loaded })
 }
 
 /// The store that is to be served after this was found at `path`.
@@ -96,8 +97,8 @@ fn take(
 
 /// The last step before serving, when what could fail has not: what the file holds will soon be old,
 /// and a crash must not bring it back.
-pub(super) fn begin_serving(config: &Config, node: Option<Node>) -> Result<(), Fatal> {
-    let (Some(path), Some(_)) = (&config.memory_file, node) else { return Ok(()) };
+pub(super) fn begin_serving(config: &Config, loaded: Option<Loaded>) -> Result<(), Fatal> {
+    let (Some(path), Some(_)) = (&config.memory_file, loaded) else { return Ok(()) };
     memory_file::consume(path).map_err(|error| {
         let remedy = "remove it by hand, or let the daemon's user write to its directory";
         let path = path.display();
@@ -106,12 +107,12 @@ pub(super) fn begin_serving(config: &Config, node: Option<Node>) -> Result<(), F
 }
 
 /// Keeps what the store holds for the next start, if that was asked for.
-pub(super) fn save(config: &Config, store: &Store) -> Result<(), Fatal> {
+pub(super) fn save(config: &Config, store: &Store, lineage: Lineage) -> Result<(), Fatal> {
     let Some(path) = &config.memory_file else { return Ok(()) };
     let mut pace = Pace::default();
     let began = Instant::now();
     let (profile, now) = (profile(config), Clock::time_of_day());
-    let saved = memory_file::save(path, store, &profile, now, |bytes| {
+    let saved = memory_file::save(path, store, &profile, lineage, now, |bytes| {
         pace.say(|| format!("saving to {}: {} MB", path.display(), bytes >> 20));
     });
     match saved {

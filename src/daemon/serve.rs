@@ -5,6 +5,7 @@ use super::{Ready, notify, pid_file, reload, restart};
 use crate::command::Cache;
 use crate::config::Config;
 use crate::monitor::{Monitor, PeerAddress};
+use crate::replication::Lineage;
 use crate::server::worker::Request;
 use crate::server::{Workers, worker};
 use std::io;
@@ -30,7 +31,11 @@ pub(super) fn serve(ready: Ready) -> Result<(), Fatal> {
     // A look-up of the peer's name that hangs must not hold up the end.
     runtime.shutdown_background();
     let end = served.map_err(|error| Fatal::os(format!("failed to start serving: {error}")))?;
-    let saved = if end.graceful { restart::save(&end.config, &end.cache.store) } else { Ok(()) };
+    let saved = if end.graceful {
+        restart::save(&end.config, &end.cache.store, end.lineage)
+    } else {
+        Ok(())
+    };
     // Whoever waits for it to go wants to start the next daemon.
     if let (Some(path), true) = (&end.config.pid_file, end.detached) {
         pid_file::remove(path);
@@ -46,6 +51,8 @@ struct End {
     detached: bool,
     /// Whether what the cache holds is to be kept.
     graceful: bool,
+    /// For whoever brings it back.
+    lineage: Lineage,
 }
 
 async fn run(ready: Ready) -> io::Result<End> {
@@ -120,12 +127,13 @@ async fn run(ready: Ready) -> io::Result<End> {
     // Each ends within the turn it is in.
     threads.join();
     let _ = stop.send(true);
-    if let Some(link) = link {
+    let lineage = match link {
         // The link gives itself a time to drain.
-        let _ = link.await;
-    }
+        Some(link) => link.await.unwrap_or_default(),
+        None => Lineage::default(),
+    };
     drop(monitoring);
-    Ok(End { config, cache, detached: detached.is_some(), graceful })
+    Ok(End { config, cache, detached: detached.is_some(), graceful, lineage })
 }
 
 fn reload_config(config: &mut Box<Config>, cache: &Cache, status: &str) {

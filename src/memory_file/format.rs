@@ -6,15 +6,16 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | head (1), first | when it was saved (8, Unix ms), largest item (8, bytes), node (1, 0 is a), newest version (8), floor (8), flush: horizon (8), issued (8), at (8, Unix ms); whether replicated (1), length (1) and name of the cluster |
+//! | head (1), first | when it was saved (8, Unix ms), largest item (8, bytes), node (1, 0 is a), newest version (8), floor (8), flush: horizon (8), issued (8), at (8, Unix ms); whether replicated (1), length (1) and name of the cluster; incarnation (8) of who saved it, and of the peer it last heard (8) |
 //! | changes (2), any number | changes as version 2 of the link's protocol encodes them |
 //! | end (3), last | how many changes there were (8) |
 //!
 //! The changes are those of a full walk: items, expired ones too, and deletes that the peer may not
 //! have heard of.
 
+use crate::replication::Lineage;
 use crate::replication::frame::{self, FrameError};
-use crate::store::{Change, Flush, Node, Now, Progress, SHARDS, Store, Walk};
+use crate::store::{Change, Flush, Node, Now, Progress, SHARDS, Store, Version, Walk};
 use bytes::{Buf, BufMut};
 use crc32fast::Hasher;
 use std::io::{self, Read, Write};
@@ -54,6 +55,10 @@ pub struct Profile {
 pub struct Loaded {
     /// Which node it was.
     pub node: Node,
+    /// Who saved it, and whom that one knew.
+    pub lineage: Lineage,
+    /// Nothing in it is newer.
+    pub newest: Version,
     /// When it was saved.
     pub saved: Now,
     /// Items and deletes in the file.
@@ -100,6 +105,7 @@ pub fn write(
     out: impl Write,
     store: &Store,
     profile: &Profile,
+    lineage: Lineage,
     now: Now,
     mut progress: impl FnMut(u64),
 ) -> io::Result<u64> {
@@ -107,7 +113,7 @@ pub fn write(
     out.raw(MAGIC)?;
     out.raw(&VERSION.to_le_bytes())?;
     let mut payload = vec![HEAD];
-    write_head(&mut payload, &store.progress(), profile, now);
+    write_head(&mut payload, &store.progress(), profile, lineage, now);
     out.frame(&payload)?;
     let mut records = 0u64;
     payload.clear();
@@ -138,7 +144,13 @@ pub fn write(
     Ok(records)
 }
 
-fn write_head(out: &mut Vec<u8>, progress: &Progress, profile: &Profile, now: Now) {
+fn write_head(
+    out: &mut Vec<u8>,
+    progress: &Progress,
+    profile: &Profile,
+    lineage: Lineage,
+    now: Now,
+) {
     out.put_u64_le(now.0);
     out.put_u64_le(profile.item_size_max);
     out.put_u8(u8::from(progress.node == Node::B));
@@ -151,6 +163,8 @@ fn write_head(out: &mut Vec<u8>, progress: &Progress, profile: &Profile, now: No
     out.put_u8(u8::from(profile.cluster.is_some()));
     out.put_u8(cluster.len() as u8);
     out.put_slice(cluster.as_bytes());
+    out.put_u64_le(lineage.incarnation);
+    out.put_u64_le(lineage.peer);
 }
 
 /// Fills the empty `store` with what `input` holds; `progress` is called with the bytes read so far.
@@ -170,8 +184,8 @@ pub fn read(
     let head = read_head(input.frame(FRAME_OVERHEAD)?, profile, now)?;
     store.resume(&head.progress, now);
     let longest = profile.item_size_max + FRAME_OVERHEAD;
-    let newest = head.progress.newest;
-    let mut loaded = Loaded { node: head.progress.node, saved: head.saved, records: 0, dropped: 0 };
+    let Head { saved, lineage, progress: Progress { node, newest, .. } } = head;
+    let mut loaded = Loaded { node, lineage, newest, saved, records: 0, dropped: 0 };
     loop {
         let mut payload = input.frame(longest)?;
         match payload.try_get_u8().map_err(FrameError::from)? {
@@ -192,7 +206,7 @@ pub fn read(
     Ok(loaded)
 }
 
-fn check(change: &Change<'_>, newest: crate::store::Version) -> Result<(), Refusal> {
+fn check(change: &Change<'_>, newest: Version) -> Result<(), Refusal> {
     match change {
         Change::Set { .. } | Change::Delete { .. } if change.newest() <= newest => Ok(()),
         Change::Set { .. } | Change::Delete { .. } => {
@@ -206,6 +220,7 @@ fn check(change: &Change<'_>, newest: crate::store::Version) -> Result<(), Refus
 
 struct Head {
     saved: Now,
+    lineage: Lineage,
     progress: Progress,
 }
 
@@ -224,8 +239,11 @@ fn read_head(mut payload: &[u8], profile: &Profile, now: Now) -> Result<Head, Re
         let flush = Flush { horizon, issued, at: input.try_get_u64_le()? };
         let (replicated, length) = (input.try_get_u8()? != 0, usize::from(input.try_get_u8()?));
         let cluster = String::from_utf8_lossy(frame::take(input, length)?).into_owned();
+        // Whoever did not write this is nobody that the peer can know.
+        let mut lineage = || input.try_get_u64_le().unwrap_or_default();
+        let lineage = Lineage { incarnation: lineage(), peer: lineage() };
         let progress = Progress { node, newest, floor, flush };
-        Ok((Head { saved, progress }, item_size_max, replicated.then_some(cluster)))
+        Ok((Head { saved, lineage, progress }, item_size_max, replicated.then_some(cluster)))
     };
     let (head, item_size_max, cluster) = numbers()?;
     if item_size_max > profile.item_size_max {

@@ -8,7 +8,8 @@
 
 pub mod format;
 
-use crate::store::{Node, Now, Store};
+use crate::replication::Lineage;
+use crate::store::{Now, Store};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -93,13 +94,14 @@ pub fn save(
     path: &Path,
     store: &Store,
     profile: &Profile,
+    lineage: Lineage,
     now: Now,
     progress: impl FnMut(u64),
 ) -> io::Result<u64> {
     let new = unfinished(path);
     let written = create(&new).and_then(|file| {
         let mut out = Steady { file, unsynced: 0 };
-        let records = format::write(&mut out, store, profile, now, progress)?;
+        let records = format::write(&mut out, store, profile, lineage, now, progress)?;
         out.file.sync_all()?;
         fs::rename(&new, path)?;
         sync_directory(path)?;
@@ -112,12 +114,11 @@ pub fn save(
     written
 }
 
-/// Which node the store was, to be that again.
 impl Found {
-    /// The node of the file that was loaded.
-    pub fn node(&self) -> Option<Node> {
+    /// What was loaded, if it was.
+    pub fn loaded(&self) -> Option<Loaded> {
         match self {
-            Found::Loaded(loaded) => Some(loaded.node),
+            Found::Loaded(loaded) => Some(*loaded),
             Found::Nothing | Found::Refused(_) => None,
         }
     }

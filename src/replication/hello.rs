@@ -23,7 +23,8 @@ pub struct Hello {
     pub node: Node,
     /// Whether that was configured and can't be changed.
     pub node_fixed: bool,
-    /// Random number of this run of the program: after a restart it is another one.
+    /// Number of this run of the program: after a restart it is a larger one, and another node's is
+    /// another.
     pub incarnation: u64,
     /// Its clock, Unix milliseconds.
     pub clock: u64,
@@ -37,6 +38,9 @@ pub struct Hello {
     pub item_size_max: u64,
     /// Name of the cluster it belongs to.
     pub cluster: String,
+    /// The incarnation of the other that it heard before the last one; 0 if none. 0.1.0 does not
+    /// say.
+    pub seen_before: Option<u64>,
 }
 
 /// Why two nodes do not form a pair.
@@ -156,6 +160,9 @@ impl Hello {
         }
         out.put_u8(self.cluster.len() as u8);
         out.put_slice(self.cluster.as_bytes());
+        if let Some(seen_before) = self.seen_before {
+            out.put_u64_le(seen_before);
+        }
     }
 
     /// Reads one; what a later version may put behind it is ignored.
@@ -179,6 +186,7 @@ impl Hello {
                 let length = usize::from(input.try_get_u8()?);
                 printable(take(input, length)?)
             },
+            seen_before: input.try_get_u64_le().ok(),
         })
     }
 
@@ -263,6 +271,7 @@ mod tests {
             window: 1 << 20,
             item_size_max: 1 << 20,
             cluster: "blue".to_owned(),
+            seen_before: Some(5),
         }
     }
 

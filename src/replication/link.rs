@@ -10,9 +10,9 @@ mod wire;
 use super::frame::{self, Kind};
 use super::hello;
 use super::session::{Resync, Session};
-use super::{Memory, Seal, State, Status};
+use super::{Lineage, Memory, Restored, Seal, State, Status};
 use crate::clock::Clock;
-use crate::store::{Node, Store};
+use crate::store::{Node, Now, Store};
 use handshake::{Candidate, Greeter};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct LinkSettings {
     pub node: Option<Node>,
     /// Which node this was when it saved what it has, if it did.
     pub node_before: Option<Node>,
+    /// Where its data is from, if it is from a file.
+    pub restored: Option<Restored>,
     /// Name that both must say.
     pub cluster: String,
     /// What keeps others out.
@@ -75,7 +77,8 @@ impl Link {
         status: Arc<Status>,
         clock: Clock,
     ) -> Link {
-        let incarnation = ahash::RandomState::new().hash_one(std::process::id()) | 1;
+        let before = settings.restored.map_or(0, |restored| restored.lineage.incarnation);
+        let incarnation = incarnation(Clock::time_of_day()).max(before.saturating_add(1));
         let guess = || {
             let peer: Option<IpAddr> = settings.peer_host.parse().ok();
             peer.and_then(|peer| {
@@ -87,8 +90,9 @@ impl Link {
         Link { settings, store, status, clock, incarnation }
     }
 
-    /// Runs until `stop` turns true and the peer has everything, or the time for that is over.
-    pub async fn run(self, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) {
+    /// Runs until `stop` turns true and the peer has everything, or the time for that is over; says
+    /// who this was.
+    pub async fn run(self, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) -> Lineage {
         let (sender, mut candidates) = mpsc::channel(4);
         let (linked, is_linked) = watch::channel(false);
         let greeter = Arc::new(Greeter::new(&self));
@@ -102,7 +106,8 @@ impl Link {
         let changed = Arc::new(Notify::new());
         let wake = Arc::clone(&changed);
         self.store.on_change(move || wake.notify_one());
-        let mut memory = Memory::default();
+        let mut memory = self.settings.restored.map(Memory::restored).unwrap_or_default();
+        greeter.remember(&memory);
         let mut waiting = stop.clone();
         let mut next = None;
         loop {
@@ -131,6 +136,7 @@ impl Link {
             }
         }
         dialling.abort();
+        Lineage { incarnation: self.incarnation, peer: memory.peer_incarnation }
     }
 
     /// Notes and logs a change of state.
@@ -269,6 +275,13 @@ impl Link {
         }
         self.enter(state, "");
     }
+}
+
+/// A number that no other run of the program has, larger than those of this host before.
+fn incarnation(now: Now) -> u64 {
+    const RANDOM_BITS: u32 = 22;
+    let random = ahash::RandomState::new().hash_one(std::process::id()) | 1;
+    (now.0 << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))
 }
 
 /// Which node this is, by comparing the two ends of the link: both sides compare the same two

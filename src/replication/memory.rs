@@ -1,14 +1,40 @@
 //! What a node knows of its peer from one link to the next.
 
 use super::durability::{Durability, Reached};
+use super::hello::Hello;
 use crate::store::{Now, Store, Version};
 use std::collections::VecDeque;
+
+/// Who this node is, and whom it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its incarnation; 0 if it had no peer.
+    pub incarnation: u64,
+    /// The incarnation of the peer that it last heard; 0 if none.
+    pub peer: u64,
+}
+
+/// What a node that has its data from a file knows of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Who saved it.
+    pub lineage: Lineage,
+    /// Nothing in it is newer.
+    pub newest: Version,
+    /// The peer has heard of a later incarnation than the one that saved it: what this node did
+    /// then, and what it was told, is not in it, and is forgotten where it was acknowledged.
+    pub stale: bool,
+}
 
 /// What is kept from one link to the next.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The peer's last incarnation; 0 if there was none.
     pub peer_incarnation: u64,
+    /// The one before that; 0 if there was none.
+    pub peer_before: u64,
+    /// The data is from a file that the peer has not vouched for.
+    pub restored: Option<Restored>,
     /// The last batch of it that was applied here.
     pub applied_batch: u64,
     /// The last batch sent to it.
@@ -36,7 +62,26 @@ pub(super) struct InFlight {
     pub confirms: Vec<Reached>,
 }
 
+impl Restored {
+    /// Whether the peer knows a later incarnation than that of the file. If it knows none, the file
+    /// is all there is.
+    pub(super) fn is_stale(&self, ours: &Hello, peer: &Hello) -> bool {
+        // It may have heard of this incarnation by a connection that failed here.
+        let last = match peer.seen_incarnation == ours.incarnation {
+            true => peer.seen_before,
+            false => Some(peer.seen_incarnation),
+        };
+        self.stale || last.is_none_or(|last| last > self.lineage.incarnation)
+    }
+}
+
 impl Memory {
+    /// That of a node that has its data from a file.
+    pub fn restored(restored: Restored) -> Memory {
+        let peer_incarnation = restored.lineage.peer;
+        Memory { peer_incarnation, restored: Some(restored), ..Memory::default() }
+    }
+
     pub(super) fn send(&mut self, flight: InFlight) {
         self.sent_batch = flight.batch;
         self.in_flight_bytes += flight.bytes;

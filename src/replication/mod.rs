@@ -17,6 +17,6 @@ mod status;
 
 pub use durability::{Durability, DurabilityFigures, Mode};
 pub use errands::{Decision, ErrandFigures, Errands, Raw};
-pub use memory::Memory;
+pub use memory::{Lineage, Memory, Restored};
 pub use seal::Seal;
 pub use status::{Report, State, Status};

@@ -5,6 +5,7 @@
 //! when a batch is acknowledged, all that the other side had sent before it applied the batch has
 //! been received: only that makes it right to forget a delete once it is acknowledged.
 
+mod dropping;
 mod errand;
 mod incoming;
 mod outgoing;
@@ -15,6 +16,7 @@ use super::frame::{FrameError, Kind};
 use super::hello::Hello;
 use super::memory::Memory;
 use crate::store::{Flush, Now, SHARDS, Store, Version, Walk};
+use dropping::Dropping;
 use errand::Owed;
 use std::sync::Arc;
 use thiserror::Error;
@@ -103,8 +105,8 @@ pub struct Session {
     /// The peer's first ping was answered: by what it knows of the clocks it can read expiry times,
     /// so changes are sent from then on.
     answered: bool,
-    /// What the peer put in doubt: up to where, the next shard, how many have gone.
-    dropping: Option<(Version, usize, u64)>,
+    /// What has to go before anything else is heard or said.
+    dropping: Option<Dropping>,
     /// Bytes of input that are no whole frame yet.
     unread: usize,
     last_heard: Now,
@@ -135,11 +137,19 @@ impl Session {
             store.forget_acknowledgements();
             memory = Memory {
                 peer_incarnation: peer.incarnation,
+                peer_before: memory.peer_incarnation,
+                restored: memory.restored,
                 filled: memory.filled,
                 ..Memory::default()
             };
         }
         memory.forget_flight();
+        memory.restored = memory.restored.filter(|restored| restored.is_stale(ours, peer));
+        let dropping = memory.restored.as_mut().map(|restored| {
+            restored.stale = true;
+            store.forget_doubt();
+            Dropping::stale(restored.newest)
+        });
         let forgotten = store.forgotten_deletes();
         let doubt = store.doubt();
         if doubt.is_some() {
@@ -177,7 +187,7 @@ impl Session {
             ack_due: false,
             pong_due: None,
             answered: false,
-            dropping: None,
+            dropping,
             unread: 0,
             last_heard: now,
             last_ping: Now(0),

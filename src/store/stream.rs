@@ -2,8 +2,10 @@
 
 use super::change::{Change, Mark};
 use super::index::Reached;
+use super::log::Position;
 use super::record::Record;
 use super::ring::Written;
+use super::shard::Shard;
 use super::tombstone::Remains;
 use super::version::{Node, Version};
 use super::{SHARDS, Store};
@@ -225,30 +227,58 @@ impl Store {
         (0..SHARDS).map(|number| self.lock(number).floor).max().unwrap_or_default()
     }
 
+    /// Forgets that deletes were forgotten: what they were of is worth nothing.
+    pub fn forget_doubt(&self) {
+        (0..SHARDS).for_each(|number| self.lock(number).floor = Version::NONE);
+    }
+
+    /// Drops every item and every remembered delete of a shard up to `newest` without a trace: they
+    /// are from a past that has been overtaken. Returns how many items went.
+    pub fn drop_stale(&self, shard: usize, newest: Version) -> u64 {
+        let mut dropped = 0;
+        self.sweep(shard, newest, |shard, hash, at| {
+            shard.forget(hash, at);
+            dropped += 1;
+        });
+        let mut shard = self.lock(shard);
+        while shard.tombstones.oldest().is_some_and(|oldest| oldest.version <= newest) {
+            shard.tombstones.take_oldest();
+        }
+        dropped
+    }
+
     /// Drops every item of a shard up to `floor`, which the peer may have deleted and forgotten; it
     /// sends what it still has. Returns how many went.
     pub fn drop_in_doubt(&self, shard: usize, floor: Version) -> u64 {
-        let (mut reached, mut dropped, mut more) = (0, 0, true);
+        let mut dropped = 0;
+        self.sweep(shard, floor, |shard, hash, at| {
+            shard.end(hash, at, Remains::Tombstone);
+            dropped += 1;
+        });
+        dropped
+    }
+
+    /// Calls `each` with every item of a shard up to a version, in steps.
+    fn sweep(&self, shard: usize, upto: Version, mut each: impl FnMut(&mut Shard, u64, Position)) {
+        let (mut reached, mut more) = (0, true);
         while more {
             let mut shard = self.lock(shard);
-            let mut doubtful = Vec::new();
+            let mut found = Vec::new();
             let mut seen = 0;
             while more && seen < WALK_STEP {
                 seen += 1;
                 more = shard.index.visit(&mut reached, |at| {
                     seen += 1;
-                    if shard.record(at).version() <= floor {
-                        doubtful.push(at);
+                    if shard.record(at).version() <= upto {
+                        found.push(at);
                     }
                 });
             }
-            dropped += doubtful.len() as u64;
-            for at in doubtful {
+            for at in found {
                 let hash = self.hash(shard.record(at).key());
-                shard.end(hash, at, Remains::Tombstone);
+                each(&mut shard, hash, at);
             }
         }
-        dropped
     }
 }
 

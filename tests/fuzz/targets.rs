@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use paircached::config::load;
 use paircached::memory_file::format::{self, MAGIC, Profile, VERSION};
 use paircached::protocol::{Output, Protocol, udp as datagrams};
+use paircached::replication::Lineage;
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Session};
 use paircached::replication::{Memory, frame};
@@ -111,7 +112,8 @@ pub fn memory(bytes: &[u8]) {
         return;
     }
     let mut saved = Vec::new();
-    format::write(&mut saved, &store, &profile, NOW, |_| {}).expect("memory takes all");
+    format::write(&mut saved, &store, &profile, Lineage::default(), NOW, |_| {})
+        .expect("memory takes all");
     read(&saved, &empty_store()).expect("what was saved can be read");
 }
 
@@ -128,6 +130,7 @@ pub fn link(bytes: &[u8]) {
         window: 1 << 16,
         item_size_max: 1024,
         cluster: String::new(),
+        seen_before: None,
     };
     let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
     let store = Arc::new(empty_store());

@@ -55,8 +55,8 @@ pub(super) struct Greeter {
     store: Arc<Store>,
     status: Arc<Status>,
     incarnation: u64,
-    /// The peer's incarnation and the last batch of it that was applied.
-    seen: Mutex<(u64, u64)>,
+    /// The peer's incarnation, the last batch of it that was applied, and the one before.
+    seen: Mutex<(u64, u64, u64)>,
     /// When a stranger was last mentioned in the log, and how many were not since.
     mentioned: Mutex<(Option<Instant>, u64)>,
 }
@@ -68,14 +68,14 @@ impl Greeter {
             store: Arc::clone(&link.store),
             status: Arc::clone(&link.status),
             incarnation: link.incarnation,
-            seen: Mutex::new((0, 0)),
+            seen: Mutex::new((0, 0, 0)),
             mentioned: Mutex::new((None, 0)),
         }
     }
 
     /// Notes how far the peer's stream was applied.
     pub(super) fn remember(&self, memory: &Memory) {
-        let seen = (memory.peer_incarnation, memory.applied_batch);
+        let seen = (memory.peer_incarnation, memory.applied_batch, memory.peer_before);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
@@ -93,6 +93,7 @@ impl Greeter {
             window: self.settings.window,
             item_size_max: self.store.item_size_max(),
             cluster: self.settings.cluster.clone(),
+            seen_before: Some(seen.2),
         }
     }
 

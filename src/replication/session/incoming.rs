@@ -1,8 +1,9 @@
 //! What the peer says, taken in.
 
+use super::dropping::Dropping;
 use super::{SILENCE_MAX, Session, SessionError};
 use crate::replication::frame::{self, FrameError, Kind};
-use crate::store::{Applied, Change, Now, SHARDS};
+use crate::store::{Applied, Change, Now};
 use bytes::{Buf, BytesMut};
 
 /// Clock offsets below this are noise, in milliseconds; beyond it expiry times are shifted.
@@ -23,20 +24,6 @@ impl Session {
         }
         self.unread = input.len();
         Ok(())
-    }
-
-    /// Goes on with what the peer put in doubt, a shard at a time; true while there is more. What
-    /// the peer said after it has to wait.
-    fn is_dropping(&mut self) -> bool {
-        let Some((floor, shard, dropped)) = self.dropping.take() else { return false };
-        let dropped = dropped + self.store.drop_in_doubt(shard, floor);
-        if shard + 1 < SHARDS {
-            self.dropping = Some((floor, shard + 1, dropped));
-            return true;
-        }
-        let reason = "the peer forgot which keys it deleted";
-        log::warn!("event=in_doubt dropped={dropped} reason={reason:?}");
-        false
     }
 
     fn handle(&mut self, kind: Kind, mut payload: &[u8], now: Now) -> Result<(), SessionError> {
@@ -65,7 +52,7 @@ impl Session {
                 self.measure_clock(asked, theirs, now);
             }
             Kind::Doubt => {
-                self.dropping = Some((frame::version(input)?, 0, 0));
+                self.dropping = Some(Dropping::in_doubt(frame::version(input)?));
             }
             Kind::CaughtUp => {
                 self.peer_caught_up = true;

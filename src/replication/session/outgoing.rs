@@ -23,6 +23,9 @@ impl Session {
             return Ok(());
         }
         self.produce_signs_of_life(out, now);
+        if self.is_stale() {
+            return Ok(());
+        }
         if self.answered && self.protocol >= frame::ERRANDS {
             self.produce_errands(out, now);
         }
