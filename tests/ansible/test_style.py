@@ -22,7 +22,10 @@ class Role:
         self.readme = (self.path / "README.md").read_text()
 
 
-@pytest.fixture(params=["paircached", "paircached_frontend"])
+ROLES = ["paircached", "paircached_frontend", "paircached_twemproxy"]
+
+
+@pytest.fixture(params=ROLES)
 def role(request):
     return Role(request.param)
 
@@ -54,6 +57,12 @@ def test_the_playbooks_are_understood(playbook):
 def test_the_example_inventory_is_understood():
     listing = tool("ansible-inventory", "--list")
     assert len(json.loads(listing.stdout)["paircached"]["hosts"]) == 2
+
+
+def test_the_example_inventory_of_several_pairs_is_understood():
+    listing = tool("ansible-inventory", "-i", "inventory/several-pairs.yml", "--list")
+    hosts = json.loads(listing.stdout)["_meta"]["hostvars"].values()
+    assert [host.get("paircached_pair") for host in hosts].count("pages") == 2
 
 
 def test_every_variable_has_a_default_and_a_specification(role):
@@ -89,8 +98,9 @@ def test_the_readme_describes_every_variable_as_it_is_specified(role):
 def test_no_task_uses_a_variable_that_nobody_defines(role):
     text = "".join(file.read_text() for file in role.path.rglob("*") if file.is_file() and file.name != "README.md")
     used = set(re.findall(r"(?<![\w.])paircached_\w+", text))
-    # A type of the policy, a name, and what the front end reads of the other role: no variables of this one.
-    others = {"paircached_port_t", "paircached_frontend", *Role("paircached").defaults}
+    # A type of the policy, names, and what one role reads of the others: no variables of this one.
+    others = {"paircached_port_t", "paircached_frontend", "paircached_twemproxy"}
+    others |= {name for other in ROLES for name in Role(other).defaults}
     assert used - set(role.defaults) <= others
     private = set(re.findall(r"\b__paircached_\w+", text))
     here = definitions(text)
