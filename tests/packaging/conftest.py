@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -17,6 +18,14 @@ def run(*command, check=True, **options):
     if check and done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def tests_there_are():
+    """The name of every test in Python, from the sources."""
+    found = set()
+    for file in (TOP / "tests").rglob("*.py"):
+        found |= set(re.findall(r"^\s*def (test_\w+)\(", file.read_text(), re.M))
+    return found
 
 
 class Package:
