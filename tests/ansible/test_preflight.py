@@ -7,7 +7,9 @@ NODE1 = {"default_address": "192.0.2.1"}
 NODE2 = {"default_address": "192.0.2.2"}
 PAIR = {"node1": NODE1, "node2": NODE2}
 # What looks and does not touch.
-HARMLESS = {"assert", "set_fact", "setup", "gather_facts", "stat", "command", "validate_argument_spec"}
+HARMLESS = {
+    "assert", "set_fact", "setup", "gather_facts", "stat", "slurp", "command", "include_tasks", "validate_argument_spec",
+}
 
 
 def preflight(play, hosts=None, dnf="/bin/sh", **variables):
@@ -178,3 +180,19 @@ def test_extra_configuration_that_is_no_table(play):
 ], ids=lambda variables: next(iter(variables)))
 def test_a_value_of_the_wrong_kind(play, variables):
     refused(play, "alidation of arguments failed", next(iter(variables)), **variables)
+
+
+def test_settings_that_stay_on_the_host_are_to_be_known_to_the_inventory(play, tmp_path):
+    kept = tmp_path / "memcached"
+    kept.write_text('PORT="11300"\nOPTIONS="-l 192.0.2.1,127.0.0.1 -I 2m >> /var/log/memcached.log 2>&1"\n')
+    run = play(HERE / "preflight.yml", PAIR, paircached_manage_sysconfig=False, extra={
+        "__paircached_dnf": "/bin/sh", "__paircached_sysconfig": str(kept),
+    })
+    assert not run.succeeded
+    assert "`paircached_port: 11300`" in run.failures()
+    assert '192.0.2.1' in run.failures() and "`paircached_listen: [" in run.failures()
+    run = play(HERE / "preflight.yml", PAIR, paircached_manage_sysconfig=False, extra={
+        "__paircached_dnf": "/bin/sh", "__paircached_sysconfig": str(kept),
+        "paircached_port": 11300, "paircached_listen": ["127.0.0.1", "192.0.2.1"],
+    })
+    assert run.succeeded, run.failures() or run.text
