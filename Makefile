@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-builds test-all test-faults-long rpm lab lab-demo bench bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-builds test-loom test-all test-faults-long rpm lab lab-demo bench bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -63,7 +63,11 @@ test-builds: rpm
 	target/venv/bin/pip install --quiet --disable-pip-version-check cargo-zigbuild==0.24.0 ziglang==0.17.1
 	PAIRCACHED_REPO=$(CURDIR)/target/rpm/repo $(PYTEST) tests/packaging/test_builds.py
 
-test-all: test test-builds test-faults-long test-molecule
+## Runs what the store orders without a lock through all orders of its steps; loom is fetched for it.
+test-loom: setup
+	cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
+test-all: test test-builds test-loom test-faults-long test-molecule
 
 test-ansible: setup
 	cargo build --locked

@@ -3,6 +3,7 @@
 use super::area::{Area, PAGE_SIZE};
 use super::budget::Budget;
 use super::caches::copy_value;
+use super::references::References;
 use super::table::Table;
 use bytes::Bytes;
 use std::ptr::NonNull;
@@ -25,7 +26,7 @@ pub(super) fn block_cost(len: usize) -> u64 {
 #[derive(Debug, Default)]
 struct Block {
     /// The item and the replies that refer to it.
-    references: AtomicU32,
+    references: References,
     pages: AtomicU32,
     at: AtomicU64,
 }
@@ -89,7 +90,7 @@ impl Blocks {
         });
         drop(space);
         let block = self.blocks.get(number);
-        block.references.store(1, Ordering::Relaxed);
+        block.references.begin();
         block.pages.store(pages as u32, Ordering::Relaxed);
         block.at.store(at, Ordering::Relaxed);
         Some(number)
@@ -98,7 +99,7 @@ impl Blocks {
     /// Gives up one reference; with the last the pages go back to the system.
     pub(super) fn release(&self, number: u32) {
         let block = self.blocks.get(number);
-        if block.references.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if !block.references.end_one() {
             return;
         }
         let at = block.at.load(Ordering::Relaxed);
@@ -121,7 +122,7 @@ impl Blocks {
     /// pages, and no reply is on its way out.
     pub(super) fn can_overwrite(&self, number: u32, len: usize) -> bool {
         let block = self.blocks.get(number);
-        block.references.load(Ordering::Acquire) == 1
+        block.references.is_only()
             && block.pages.load(Ordering::Relaxed) as usize == len.div_ceil(PAGE_SIZE)
     }
 
@@ -162,7 +163,7 @@ impl Blocks {
 
     /// A value by reference; the item may go meanwhile.
     pub(super) fn share(self: &Arc<Blocks>, number: u32, len: u32) -> Bytes {
-        self.blocks.get(number).references.fetch_add(1, Ordering::Relaxed);
+        self.blocks.get(number).references.add();
         Bytes::from_owner(Reference { blocks: Arc::clone(self), number, len })
     }
 }

@@ -37,6 +37,7 @@ mod inspect;
 mod log;
 mod merge;
 mod record;
+mod references;
 mod restore;
 mod ring;
 mod segment;
@@ -66,7 +67,7 @@ use entry::{Locked, Room};
 use index::Index;
 use log::Log;
 use shard::{Replicated, Shard};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Number of shards: many more than workers, and as many as an atomic word has bits.
