@@ -335,8 +335,9 @@ impl World {
             self.hosts[host].load(&file, now);
             self.hosts[host].file = Some(file);
         }
-        // A flush that the survivor had not heard of died too.
-        self.flushed = self.hosts[1 - host].store.flush_state().horizon;
+        // A flush that the survivor had not heard of died too, but for one in the file.
+        let horizons = self.hosts.each_ref().map(|host| host.store.flush_state().horizon);
+        self.flushed = horizons[0].max(horizons[1]);
     }
 
     fn nothing_confirmed_is_lost(&self, host: &Host) {
