@@ -82,6 +82,8 @@ def test_top_goes_on_on_a_terminal_until_it_is_interrupted(pair, programs):
     process = subprocess.Popen(
         [programs / "pairctl", "-s", f"127.0.0.1:{node.port}", "top", "--interval", "0.1"],
         stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"},
+        # Tests that a shell started in the background ignore it, and what they start would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(slave)
     said = b""
