@@ -20,7 +20,7 @@ def run(*command, check=True, **options):
     return done.stdout
 
 
-def tests_there_are():
+def existing_tests():
     """The name of every test in Python, from the sources."""
     found = set()
     for file in (TOP / "tests").rglob("*.py"):

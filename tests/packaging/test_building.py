@@ -120,7 +120,7 @@ DISTRIBUTION = {
 
 def test_no_macro_is_left_unexpanded_where_the_distribution_has_none(parsed):
     left = [line for line in parsed({}).splitlines() if re.search(r"%\{?[a-z_]{3,}", line)]
-    sections = "%(description|prep|build|install|check|pre|post|preun|postun|files|changelog|license|doc|dir|attr|config)"
+    sections = "%(package|description|prep|build|install|check|pre|post|preun|postun|files|changelog|license|doc|dir|attr|config)"
     assert [line for line in left if not re.match(rf"{sections}\b", line) and not line.startswith("#")] == []
 
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from conftest import TOP, tests_there_are
+from conftest import TOP, existing_tests
 
 REVIEW = TOP / "docs/packaging-review.md"
 VERIFICATION = TOP / "docs/verification.md"
@@ -25,7 +25,7 @@ def rows(document):
 @pytest.mark.parametrize("document", [REVIEW, VERIFICATION], ids=lambda path: path.name)
 def test_every_test_that_a_document_names_exists(document):
     named = set(re.findall(r"`(test_\w+)`", document.read_text()))
-    assert named - tests_there_are() == set()
+    assert named - existing_tests() == set()
     for path in re.findall(r"`((?:tests|docs|rpm|vagrant|ansible|systemd)/[\w./-]+)`", document.read_text()):
         assert (TOP / path).exists(), path
 
@@ -43,8 +43,8 @@ def test_everything_that_is_not_verified_comes_with_the_commands_that_would():
 
 
 def test_a_test_that_does_not_exist_would_be_noticed():
-    assert "test_that_nobody_wrote" not in tests_there_are()
-    assert "test_a_test_that_does_not_exist_would_be_noticed" in tests_there_are()
+    assert "test_that_nobody_wrote" not in existing_tests()
+    assert "test_a_test_that_does_not_exist_would_be_noticed" in existing_tests()
 
 
 def test_the_spec_is_plain_text_and_named_after_the_package():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import TOP, run, tests_there_are
+from conftest import TOP, run, existing_tests
 
 README = (TOP / "README.md").read_text()
 
@@ -40,7 +40,7 @@ def block_that_begins(words):
 def test_every_block_is_run_by_a_test(block):
     runners = [runner for words, runner in BLOCKS.items() if block.startswith(words)]
     assert len(runners) == 1
-    assert runners[0] in tests_there_are()
+    assert runners[0] in existing_tests()
 
 
 def test_no_test_is_named_for_a_block_that_is_gone():
