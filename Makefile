@@ -49,7 +49,7 @@ test-pair: setup build
 
 ## Breaks pairs on hosts of their own (network namespaces, for which it must be root): about a minute.
 test-faults: setup build
-	$(PYTEST) -n 3 tests/faults
+	$(PYTEST) -n 2 tests/faults
 
 ## A node restarted 1,000 times in the middle of a catch-up: about 8 minutes.
 test-faults-long: setup build
