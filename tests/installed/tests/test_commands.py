@@ -1,6 +1,5 @@
 """What a client of memcached says, and what it must hear."""
 
-import os
 import re
 import struct
 
@@ -55,7 +54,8 @@ class Text(NodeTest):
 
     def test_a_value_of_half_the_largest_size_comes_back_as_it_was(self):
         largest = int(self.client.stats(b"settings")["item_size_max"])
-        value = os.urandom(min(largest // 2, 1 << 20))
+        # Every byte there is; random ones have KEY among them once in thirty runs.
+        value = bytes(range(256)) * (min(largest // 2, 1 << 20) // 256)
         self.says(b"set KEY 0 60 %d\r\n" % len(value) + value + b"\r\n", b"STORED\r\n")
         self.says(b"get KEY\r\n", b"VALUE KEY 0 %d\r\n" % len(value) + value + b"\r\nEND\r\n")
 
