@@ -78,6 +78,8 @@ impl Shard {
         let here = match found {
             Some(at) => self.record(at).version(),
             None => match self.tombstones.get(hash, key) {
+                // It ended here and not there: a delete has a version of its own.
+                Some(tombstone) if tombstone.version == version => return None,
                 Some(tombstone) => tombstone.version,
                 None => return (version <= self.floor).then_some(Applied::Dropped),
             },
