@@ -2,7 +2,7 @@
 
 import signal
 
-from conftest import synced
+from conftest import caught_up, synced
 from load import Load
 from node import Client, eventually
 
@@ -54,7 +54,7 @@ def test_what_a_stopped_peer_misses_takes_no_memory(nodes, whole):
     b.send(signal.SIGCONT)
     with Load((a, b)) as load:
         load.goes_on()
-    synced((a, b))
+    eventually("nothing is on its way", lambda: caught_up((a, b)))
     # Both evict, each for itself: what both still hold is the same.
     keys = [b"big-%d" % number for number in range(500)]
     with Client(a) as one, Client(b) as other:
@@ -83,7 +83,8 @@ def test_deletes_that_nobody_can_remember_any_more_bring_nothing_back(nodes, hos
         host.hear()
     # A cut that nobody noticed would have the whole stream repeated; this one has to be.
     eventually("b has heard of it", lambda: int(b.stats()["curr_items"]) <= 1)
-    synced((a, b))
+    # In sync is who has sent everything; what is walked again while deletes go on must arrive, too.
+    eventually("nothing is on its way", lambda: caught_up((a, b)))
     for node in (a, b):
         with Client(node) as client:
             assert client.items(keys[1:]) == {}
