@@ -137,7 +137,7 @@ def test_a_stranger_on_the_replication_port_gets_and_changes_nothing(pair, said)
         except OSError:  # it was hung up on before it had finished
             answer = b""
     assert answer == b""
-    assert all(node.in_sync() for node in pair)
+    eventually("both are in sync", lambda: all(node.in_sync() for node in pair))
     assert pair[0].get(b"k") == b"v"
 
 
