@@ -177,7 +177,7 @@ impl Context<'_> {
             (_, Some(cas)) => Verb::Cas(cas),
         };
         value.only = expected;
-        match self.store(verb, key, &value) {
+        match self.store(verb, self.cache.store.hashed(key), &value) {
             Stored::Done(version) => Ok(Some(self.shown(version))),
             Stored::Exists => Err(Status::Exists),
             Stored::NotFound => Err(Status::NotFound),
@@ -234,7 +234,7 @@ impl Context<'_> {
         };
         let found = match get.touch {
             Some(exptime) => self.get_and_touch(get.key, exptime.into(), show),
-            None => self.get(get.key, show),
+            None => self.get(self.cache.store.hashed(get.key), show),
         };
         match found {
             Some(()) => {}

@@ -29,7 +29,7 @@ pub use login::Login;
 pub use passwords::{PasswordFormat, Passwords};
 pub use remote::execute_raw;
 pub use settings::Settings;
-pub use text::{Outcome, execute, execute_get, refuse};
+pub use text::{Outcome, execute, execute_get, execute_simple, refuse};
 use unconfirmed::Refusal;
 pub use unconfirmed::Unconfirmed;
 
@@ -119,6 +119,11 @@ impl Cache {
     /// Whether a write that the peer does not have is an error.
     pub fn is_strict(&self) -> bool {
         self.durability.as_ref().is_some_and(|durability| durability.is_strict())
+    }
+
+    /// Whether requests that may write are refused.
+    pub fn refuses_writes(&self) -> bool {
+        self.write_refusal().is_some()
     }
 
     /// Why a request that may write is refused before it is done, if it is.

@@ -4,7 +4,7 @@ use super::observe::{Brought, name};
 use super::prefixes::Asked;
 use super::{Cache, WorkerCounters};
 use crate::protocol::text::{self, Verb};
-use crate::store::{Entry, Found, Item, Mark, Now, Version};
+use crate::store::{Entry, Found, Hashed, Item, Mark, Now, Version};
 use crate::watch::{Finding, Streams};
 
 /// Relative expiry times reach this far, in seconds; larger numbers are dates.
@@ -66,12 +66,13 @@ pub(super) struct Value<'a> {
 }
 
 impl Context<'_> {
-    pub(super) fn get<R>(&self, key: &[u8], take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+    #[inline]
+    pub(super) fn get<R>(&self, key: Hashed<'_>, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         self.worker.cmd_get.add(1);
         let watched = self.is_watched(READS);
-        let found = self.cache.store.get(key, self.now, |item| {
+        let found = self.cache.store.get_hashed(key, self.now, |item| {
             if watched {
-                self.tell_read(key, Finding::Found, Some(item));
+                self.tell_read(key.key, Finding::Found, Some(item));
             }
             take(item)
         });
@@ -89,7 +90,7 @@ impl Context<'_> {
         };
         self.worker.get_misses.add(1);
         if watched {
-            self.tell_read(key, finding, None);
+            self.tell_read(key.key, finding, None);
         }
         None
     }
@@ -149,7 +150,8 @@ impl Context<'_> {
         Deleted::Done
     }
 
-    pub(super) fn store(&self, verb: Verb, key: &[u8], value: &Value<'_>) -> Stored {
+    pub(super) fn store(&self, verb: Verb, hashed: Hashed<'_>, value: &Value<'_>) -> Stored {
+        let key = hashed.key;
         let watched = self.is_watched(WRITES);
         if watched {
             self.count(key, Asked::Set);
@@ -158,7 +160,10 @@ impl Context<'_> {
         let size = store.item_size(key.len(), value.flags, value.bytes.len());
         let room = match verb {
             Verb::Append | Verb::Prepend => store.entry_to_join(key, value.bytes.len(), self.now),
-            _ => store.entry_with_room(key, value.bytes.len(), self.now),
+            _ => {
+                let fields = (value.flags, expiry(value.exptime, self.now));
+                store.entry_for(hashed, value.bytes.len(), fields, self.now)
+            }
         };
         let Ok(mut entry) = room else {
             return self.no_room(verb, key, size);
@@ -180,6 +185,7 @@ impl Context<'_> {
         stored
     }
 
+    #[inline]
     fn store_at(
         &self,
         entry: &mut Entry<'_, '_>,

@@ -8,14 +8,15 @@ use super::{
     Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, login, stats, tuning, watch,
 };
 use crate::protocol::Output;
-use crate::protocol::text::{Get, Keys, Request, Store};
-use crate::store::{Item, Now, Payload};
+use crate::protocol::text::{Get, Keys, Request, Simple, Store};
+use crate::store::{Hashed, Item, Now, Payload};
 use crate::watch::Subscription;
-use std::iter::once;
 use std::sync::atomic::Ordering;
 
 /// Reply bytes after which a long reply stops and lets the client take what there is.
 pub(super) const PAUSE_AT: usize = 256 * 1024;
+/// Keys that are looked for together.
+const AHEAD: usize = 16;
 /// Keys after which others have their turn.
 const KEYS_PER_TURN: usize = 1000;
 /// memcached knows no more levels over the wire.
@@ -73,7 +74,7 @@ pub(super) fn perform<'a>(
     let context = Context { cache, worker, now };
     let reply = match request {
         Request::Get(get, keys) => return context.read(get, keys, out),
-        Request::Store(store) => context.write(&store),
+        Request::Store(store) => context.write(&store, cache.store.hashed(store.key)),
         Request::BadChunk(store) => {
             context.bad_chunk(&store);
             "CLIENT_ERROR bad data chunk"
@@ -201,35 +202,70 @@ fn stored_reply(stored: Stored) -> &'static str {
     }
 }
 
+/// Does a request in its plainest form; `key` is the one that it is about.
+pub fn execute_simple(
+    cache: &Cache,
+    worker: &WorkerCounters,
+    now: Now,
+    simple: &Simple<'_>,
+    key: Hashed<'_>,
+    out: &mut Output,
+) {
+    let context = Context { cache, worker, now };
+    match simple {
+        Simple::Get { .. } => {
+            context.get(key, |item| context.show(false, key.key, item, out));
+            out.push(b"END\r\n");
+        }
+        Simple::Set(store) => line(out, context.write(store, key)),
+    }
+}
+
 impl Context<'_> {
     fn read<'k>(&self, get: Get, mut keys: Keys<'k>, out: &mut Output) -> Outcome<'k> {
+        let store = &self.cache.store;
         let mut left = KEYS_PER_TURN;
-        let mut ahead = 0;
-        while let Some(key) = keys.next() {
-            if ahead == 0 && !keys.rest().is_empty() {
-                ahead = self.cache.store.fetch_ahead(once(key).chain(keys));
+        let mut batch = [Hashed::default(); AHEAD];
+        loop {
+            let (before, mut count) = (keys, 0);
+            for (place, key) in batch.iter_mut().zip(keys.by_ref()) {
+                *place = store.hashed(key);
+                count += 1;
             }
-            ahead = ahead.saturating_sub(1);
-            let show = |item: Item<'_>| self.show(get.cas, key, item, out);
-            match get.touch {
-                Some(exptime) => self.get_and_touch(key, exptime.into(), show),
-                None => self.get(key, show),
-            };
-            left -= 1;
-            if out.len() >= PAUSE_AT || left == 0 {
-                return Outcome::Paused(get, keys);
+            let batch = &batch[..count];
+            if count > 1 {
+                store.fetch_ahead(batch.iter().copied());
+            }
+            for &key in batch {
+                let show = |item: Item<'_>| self.show(get.cas, key.key, item, out);
+                match get.touch {
+                    Some(exptime) => self.get_and_touch(key.key, exptime.into(), show),
+                    None => self.get(key, show),
+                };
+                left -= 1;
+                if out.len() >= PAUSE_AT || left == 0 {
+                    return Outcome::Paused(get, before.behind(key.key));
+                }
+            }
+            if count < AHEAD {
+                out.push(b"END\r\n");
+                return Outcome::Continue;
             }
         }
-        out.push(b"END\r\n");
-        Outcome::Continue
     }
 
+    #[inline]
     fn show(&self, cas: bool, key: &[u8], item: Item<'_>, out: &mut Output) {
         out.push(b"VALUE ");
         out.push(key);
-        out.push(b" ");
-        out.push_number(u64::from(item.flags()));
-        out.push(b" ");
+        match item.flags() {
+            0 => out.push(b" 0 "),
+            flags => {
+                out.push(b" ");
+                out.push_number(u64::from(flags));
+                out.push(b" ");
+            }
+        }
         let payload = item.payload();
         out.push_number(payload.len() as u64);
         if cas {
@@ -244,13 +280,13 @@ impl Context<'_> {
         out.push(b"\r\n");
     }
 
-    fn write(&self, store: &Store<'_>) -> &'static str {
+    fn write(&self, store: &Store<'_>, key: Hashed<'_>) -> &'static str {
         let value = Value {
             flags: store.flags,
             exptime: store.exptime.into(),
             bytes: store.value,
             only: None,
         };
-        stored_reply(self.store(store.verb, store.key, &value))
+        stored_reply(self.store(store.verb, key, &value))
     }
 }

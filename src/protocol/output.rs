@@ -26,10 +26,14 @@ impl Output {
 
     /// Appends a decimal number.
     pub fn push_number(&mut self, number: u64) {
-        if number < 10 {
-            return self.push(&[b'0' + number as u8]);
+        let digit = |tens: u64| b'0' + (number / tens % 10) as u8;
+        // Most are short: these are written without a call.
+        match number {
+            0..10 => self.push(&[digit(1)]),
+            10..100 => self.push(&[digit(10), digit(1)]),
+            100..1000 => self.push(&[digit(100), digit(10), digit(1)]),
+            _ => self.push(itoa::Buffer::new().format(number).as_bytes()),
         }
-        self.push(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Appends bytes that are not copied.

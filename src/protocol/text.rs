@@ -5,12 +5,14 @@
 //! thrown away.
 
 mod request;
+mod simple;
 
 use super::meta;
 use super::{KEY_MAX, parse_i32, parse_i64, parse_u32_cut, parse_u64};
 use memchr::memchr;
 
 pub use request::{Get, Keys, Parsed, Request, Store, Verb, Words};
+pub use simple::{Simple, parse_simple};
 
 /// Longest line without its end, in bytes, except for reads of many keys.
 pub(super) const LINE_MAX: usize = 2048;
@@ -70,29 +72,6 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
         block: &buffer[length..],
     };
     line.parse(fits)
-}
-
-/// Bytes in which keys are looked for ahead of their requests.
-const AHEAD_MAX: usize = 4 * 1024;
-
-/// The keys of the reads and writes at the front of `buffer`, as a quick look shows them: for having
-/// what they need come closer, and for nothing else.
-pub fn keys_ahead(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = &buffer[..buffer.len().min(AHEAD_MAX)];
-    std::iter::from_fn(move || {
-        loop {
-            let line = &rest[..memchr(b'\n', rest)?];
-            rest = &rest[line.len() + 1..];
-            let ([b'g' | b's', b'e', b't', b' ', words @ ..]
-            | [b'm', b'g' | b's', b' ', words @ ..]) = line
-            else {
-                continue;
-            };
-            if let Some(key) = Words(words.strip_suffix(b"\r").unwrap_or(words)).next() {
-                return Some(key);
-            }
-        }
-    })
 }
 
 fn reads_keys(buffer: &[u8]) -> bool {

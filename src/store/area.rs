@@ -5,6 +5,7 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags};
 use nix::sys::mman::{madvise, mmap_anonymous, mprotect, munmap};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that the system gives and takes at once.
 pub(super) const PAGE_SIZE: usize = 4096;
@@ -23,7 +24,8 @@ const DONTNEED_LOCKED: i32 = 24;
 pub(super) struct Area {
     base: NonNull<u8>,
     reserved: usize,
-    usable: usize,
+    /// Changed by whoever makes it grow, of whom there is one at a time.
+    usable: AtomicUsize,
     /// By how much it grows at least: each growth is a system call.
     step: usize,
 }
@@ -52,7 +54,8 @@ impl Area {
                 // SAFETY: the range is the mapping just made; a kernel without huge pages refuses,
                 // which changes nothing.
                 let _ = unsafe { madvise(base, length, advice) };
-                let mut area = Area { base: base.cast(), reserved: length, usable: 0, step };
+                let usable = AtomicUsize::new(0);
+                let mut area = Area { base: base.cast(), reserved: length, usable, step };
                 if huge_pages && length > HUGE_PAGE {
                     area.align();
                 }
@@ -60,7 +63,7 @@ impl Area {
             }
             length = (length / 2).next_multiple_of(PAGE_SIZE);
         }
-        Area { base: NonNull::dangling(), reserved: 0, usable: 0, step }
+        Area { base: NonNull::dangling(), reserved: 0, usable: AtomicUsize::new(0), step }
     }
 
     /// Lets go of what is in front of the first place for a huge page.
@@ -77,24 +80,24 @@ impl Area {
         }
     }
 
-    /// Makes at least the first `bytes` usable; false where the reservation or the system ends.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        if bytes <= self.usable {
+    /// Makes at least the first `bytes` usable; false where the reservation or the system ends. For
+    /// one thread at a time.
+    pub(super) fn grow(&self, bytes: usize) -> bool {
+        let usable = self.usable.load(Ordering::Relaxed);
+        if bytes <= usable {
             return true;
         }
         if bytes > self.reserved {
             return false;
         }
         // A huge page comes only where all of it is usable when it is first touched.
-        let step = if self.usable < LARGE { self.step } else { self.step.max(HUGE_PAGE) };
+        let step = if usable < LARGE { self.step } else { self.step.max(HUGE_PAGE) };
         let target = bytes.next_multiple_of(step).min(self.reserved);
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the range is inside of the reservation and was not usable before.
-        let grown = unsafe {
-            mprotect(self.base.add(self.usable).cast(), target - self.usable, protection)
-        };
+        let grown = unsafe { mprotect(self.base.add(usable).cast(), target - usable, protection) };
         if grown.is_ok() {
-            self.usable = target;
+            self.usable.store(target, Ordering::Relaxed);
         }
         grown.is_ok()
     }
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_area_grows_in_place_and_gives_pages_back() {
-        let mut area = Area::reserve(1 << 30, PAGE_SIZE, false);
+        let area = Area::reserve(1 << 30, PAGE_SIZE, false);
         assert!(area.grow(3 * PAGE_SIZE));
         let base = area.base();
         // SAFETY: three pages are usable, and this test alone knows of them.
@@ -156,11 +159,11 @@ mod tests {
 
     #[test]
     fn an_area_for_huge_pages_begins_where_one_can_stand_and_grows_by_whole_ones() {
-        let mut area = Area::reserve(1 << 30, PAGE_SIZE, true);
+        let area = Area::reserve(1 << 30, PAGE_SIZE, true);
         assert_eq!(area.base().align_offset(HUGE_PAGE), 0);
-        assert!(area.grow(PAGE_SIZE) && area.usable == PAGE_SIZE);
+        assert!(area.grow(PAGE_SIZE) && area.usable.load(Ordering::Relaxed) == PAGE_SIZE);
         assert!(area.grow(LARGE) && area.grow(LARGE + 1));
-        assert_eq!(area.usable, LARGE + HUGE_PAGE);
+        assert_eq!(area.usable.load(Ordering::Relaxed), LARGE + HUGE_PAGE);
         // SAFETY: usable, and this test alone knows of it.
         unsafe { area.base().add(LARGE + HUGE_PAGE - 1).write(7) };
     }

@@ -28,10 +28,10 @@ pub(super) unsafe fn copy_value(value: &[u8], to: *mut u8) {
     unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, value.len()) }
 }
 
-/// Has the two cache lines at `at` come closer; nothing is read, and any address will do.
-pub(super) fn prefetch(at: NonNull<u8>) {
+/// Has so many cache lines at `at` come closer; nothing is read, and any address will do.
+pub(super) fn prefetch<const LINES: usize>(at: NonNull<u8>) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..2 {
+    for line in 0..LINES {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let at = at.as_ptr().wrapping_add(line * LINE);
         // SAFETY: a prefetch never faults.

@@ -1,8 +1,8 @@
 //! One key, locked: what a command reads and writes in one step.
 
-use super::Store;
 use super::block::block_cost;
 use super::change::{Applied, Change, Mark};
+use super::evict::Reason;
 use super::log::{Lane, Log, Position, Purpose};
 use super::record::{BLOCK_LEN, HEADER, OPTIONS_MAX, Record, Stored};
 use super::shard::{NewItem, Shard};
@@ -10,6 +10,7 @@ use super::stats::ClassStats;
 use super::tombstone::Remains;
 use super::version::{Now, Version};
 use super::written::Written;
+use super::{Found, Store};
 use bytes::Bytes;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
@@ -126,6 +127,14 @@ pub(super) struct Locked<'s> {
 impl<'s> Locked<'s> {
     pub(super) fn new(store: &'s Store, number: usize, guard: MutexGuard<'s, Shard>) -> Locked<'s> {
         Locked { store, number, guard }
+    }
+
+    /// Takes a dead item out of the way, and says of what it died.
+    #[cold]
+    pub(super) fn bury_dead<R>(&mut self, hash: u64, at: Position, now: Now) -> Found<R> {
+        let flushed = self.record(at).version() < self.horizon;
+        self.retire(hash, at, Reason::Reclaimed, now);
+        if flushed { Found::Flushed } else { Found::Expired }
     }
 }
 
@@ -259,7 +268,20 @@ impl Entry<'_, '_> {
 
     /// Sees to it that a value of `value` bytes can be written, or says how many bytes must be free
     /// for that.
-    pub(super) fn reserve(&mut self, value: usize) -> Result<(), u64> {
+    ///
+    /// With `options`, the bytes that the optional fields will take, nothing is reserved for what is
+    /// going to be written over what the key has.
+    #[inline]
+    pub(super) fn reserve(&mut self, value: usize, options: Option<usize>) -> Result<(), u64> {
+        if let (Some(at), Some(options)) = (self.found, options)
+            && self.shard.will_overwrite(at, HEADER + self.key.len() + options + value)
+        {
+            return Ok(());
+        }
+        self.reserve_anew(value)
+    }
+
+    fn reserve_anew(&mut self, value: usize) -> Result<(), u64> {
         let held = self.found.and_then(|at| match self.shard.record(at).stored() {
             Stored::Block { number, .. } => Some(number),
             Stored::Inline(_) => None,
@@ -274,11 +296,13 @@ impl Entry<'_, '_> {
     }
 
     /// Writes an item; the caller has made room for the value. Returns its new version.
+    #[inline]
     pub fn put(&mut self, flags: u32, exptime: u32, value: &[&[u8]]) -> Version {
         self.put_marked(flags, exptime, value, Mark::default())
     }
 
     /// As [`Entry::put`], with a mark; a mark takes no room.
+    #[inline]
     pub fn put_marked(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
         let version = self.shard.next_version(self.now);
         let touched = Version::NONE;

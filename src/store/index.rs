@@ -5,24 +5,15 @@
 //! than another. A slot is a position and a tag of further bits of the hash, enough of them to split a
 //! bucket without looking at a record. The last slot of a full bucket leads to an overflow bucket.
 
-use super::area::{Area, PAGE_SIZE};
-use super::caches::prefetch;
+mod buckets;
+
 use super::log::{POSITION_BITS, Position};
-use std::ptr::NonNull;
+pub(super) use buckets::Peek;
+use buckets::{BUCKET, Bucket, Buckets, LINK, POSITION, SLOTS, TAG_BITS, position_of};
+use std::sync::Arc;
 
-const SLOTS: usize = 8;
-type Bucket = [u64; SLOTS];
-const BUCKET: usize = size_of::<Bucket>();
-
-/// In the last slot: the number of an overflow bucket.
-const LINK: u64 = 1 << 63;
-const TAG_BITS: u32 = 63 - POSITION_BITS;
-const TAG: u64 = (1 << TAG_BITS) - 1;
-const POSITION: u64 = (1 << POSITION_BITS) - 1;
 /// More items than so many halves per bucket split one, fewer than a third of that join two.
 const HALVES_PER_BUCKET: usize = 14;
-/// The table can become so many times (a power of two) as large as it begins.
-const GROWTH_BITS: u32 = 14;
 
 /// How far a walk has come: everything whose hash, its bits reversed, is below was seen. In this order
 /// the items of a bucket stay together whether it is split or joined.
@@ -30,10 +21,7 @@ pub(super) type Reached = u64;
 
 #[derive(Debug)]
 pub(super) struct Index {
-    area: Area,
-    buckets: usize,
-    /// Buckets that the table begins with, as a power of two.
-    first_level: u32,
+    table: Arc<Buckets>,
     overflow: Vec<Bucket>,
     /// First of the free overflow buckets, one more than its number; 0 if there is none.
     free: u64,
@@ -52,14 +40,8 @@ impl Index {
     /// An empty index that begins with two to the power of `level` buckets.
     pub(super) fn new(level: u32, huge_pages: bool) -> Index {
         let first_level = level.clamp(1, 24);
-        let bytes = BUCKET << first_level;
-        let mut area = Area::reserve(bytes << GROWTH_BITS, 16 * PAGE_SIZE, huge_pages);
-        // Without this much address space nothing works at all, and nothing has begun yet.
-        assert!(area.grow(bytes), "no address space for an index of {bytes} bytes");
         Index {
-            area,
-            buckets: 1 << first_level,
-            first_level,
+            table: Arc::new(Buckets::new(first_level, huge_pages)),
             overflow: Vec::new(),
             free: 0,
             items: 0,
@@ -67,86 +49,83 @@ impl Index {
         }
     }
 
+    /// For looks without the shard's lock.
+    pub(super) fn peek(&self) -> Peek {
+        Peek::new(Arc::clone(&self.table))
+    }
+
     /// How many items it knows.
     pub(super) fn len(&self) -> usize {
         self.items
     }
 
+    fn buckets(&self) -> usize {
+        self.table.count()
+    }
+
     /// Bytes it takes.
     pub(super) fn cost(&self) -> u64 {
-        ((self.buckets + self.overflow.capacity()) * BUCKET) as u64
+        ((self.buckets() + self.overflow.capacity()) * BUCKET) as u64
     }
 
     fn bucket(&self, at: At) -> &Bucket {
         match at {
             At::Overflow(number) => &self.overflow[number],
             At::Table(number) => {
-                debug_assert!(number < self.buckets);
-                // SAFETY: the first `buckets` buckets are usable, begin as zeros, and change through
-                // `&mut self` only.
-                unsafe { self.area.base().cast::<Bucket>().add(number).as_ref() }
+                debug_assert!(number < self.buckets());
+                self.table.bucket(number)
             }
         }
     }
 
-    fn bucket_mut(&mut self, at: At) -> &mut Bucket {
-        match at {
-            At::Overflow(number) => &mut self.overflow[number],
-            At::Table(number) => {
-                debug_assert!(number < self.buckets);
-                // SAFETY: as in `bucket`.
-                unsafe { self.area.base().cast::<Bucket>().add(number).as_mut() }
-            }
-        }
+    fn set(&mut self, at: At, slot: usize, entry: u64) {
+        self.bucket(at).set(slot, entry);
     }
 
     /// The level of the buckets that are not split yet.
     fn level(&self) -> u32 {
-        self.buckets.ilog2()
+        self.buckets().ilog2()
     }
 
     fn home(&self, hash: u64) -> At {
-        let level = self.level();
-        let low = hash as usize & ((1 << level) - 1);
-        let split = low < self.buckets - (1 << level);
-        At::Table(if split { hash as usize & ((2 << level) - 1) } else { low })
+        At::Table(self.table.home(hash))
     }
 
     fn tag(&self, hash: u64) -> u64 {
-        (hash >> self.first_level) & TAG
+        self.table.tag(hash)
     }
 
-    /// The bucket after this one in its chain.
-    fn next(bucket: &Bucket) -> Option<At> {
-        let last = bucket[SLOTS - 1];
+    /// The bucket after one with this last slot in its chain.
+    fn next(last: u64) -> Option<At> {
         (last & LINK != 0).then_some(At::Overflow((last & !LINK) as usize))
     }
 
-    /// Where the position that has this hash and is the `same` stands.
-    fn find_slot(&self, hash: u64, mut same: impl FnMut(Position) -> bool) -> Option<(At, usize)> {
+    /// Where the position that has this hash and is the `same` stands, and the position.
+    #[inline]
+    fn find_slot(
+        &self,
+        hash: u64,
+        mut same: impl FnMut(Position) -> bool,
+    ) -> Option<(At, usize, Position)> {
         let tag = self.tag(hash);
         let mut at = self.home(hash);
         loop {
             let bucket = self.bucket(at);
-            for (slot, &entry) in bucket.iter().enumerate() {
-                if entry >> POSITION_BITS == tag && entry != 0 && same(entry & POSITION) {
-                    return Some((at, slot));
+            for slot in 0..SLOTS {
+                if let Some(position) = position_of(bucket.get(slot), tag)
+                    && same(position)
+                {
+                    return Some((at, slot, position));
                 }
             }
-            at = Index::next(bucket)?;
+            at = Index::next(bucket.get(SLOTS - 1))?;
         }
     }
 
     /// The position that has this hash and is the `same`.
+    #[inline]
     pub(super) fn find(&self, hash: u64, same: impl FnMut(Position) -> bool) -> Option<Position> {
-        let (at, slot) = self.find_slot(hash, same)?;
-        Some(self.bucket(at)[slot] & POSITION)
-    }
-
-    /// Has the bucket of this hash come closer.
-    pub(super) fn prefetch(&self, hash: u64) {
-        let bucket = self.bucket(self.home(hash));
-        prefetch(NonNull::from(bucket).cast());
+        self.find_slot(hash, same).map(|(_, _, position)| position)
     }
 
     /// Whether it knows this position by this hash.
@@ -158,8 +137,8 @@ impl Index {
     /// A record moved.
     pub(super) fn replace(&mut self, hash: u64, old: Position, new: Position) {
         let tag = self.tag(hash);
-        if let Some((at, slot)) = self.find_slot(hash, |other| other == old) {
-            self.bucket_mut(at)[slot] = tag << POSITION_BITS | new;
+        if let Some((at, slot, _)) = self.find_slot(hash, |other| other == old) {
+            self.set(at, slot, tag << POSITION_BITS | new);
         }
     }
 
@@ -168,80 +147,87 @@ impl Index {
         let entry = self.tag(hash) << POSITION_BITS | position;
         self.items += 1;
         self.push(self.home(hash), entry);
-        if self.items * 2 > self.buckets * HALVES_PER_BUCKET {
+        if self.items * 2 > self.buckets() * HALVES_PER_BUCKET {
             self.split();
         }
     }
 
     /// Appends to the chain that begins at `at`.
     fn push(&mut self, mut at: At, entry: u64) {
-        while let Some(next) = Index::next(self.bucket(at)) {
+        while let Some(next) = Index::next(self.bucket(at).get(SLOTS - 1)) {
             at = next;
         }
-        let bucket = self.bucket_mut(at);
-        if let Some(slot) = bucket.iter_mut().find(|slot| **slot == 0) {
-            *slot = entry;
+        let bucket = self.bucket(at);
+        if let Some(slot) = (0..SLOTS).find(|&slot| bucket.get(slot) == 0) {
+            bucket.set(slot, entry);
             return;
         }
-        let moved = bucket[SLOTS - 1];
-        let overflow = [moved, entry, 0, 0, 0, 0, 0, 0];
+        let number = self.take([bucket.get(SLOTS - 1), entry, 0, 0, 0, 0, 0, 0]);
+        self.set(at, SLOTS - 1, LINK | number as u64);
+    }
+
+    /// An overflow bucket with these entries; its number.
+    fn take(&mut self, entries: [u64; SLOTS]) -> usize {
         let number = match self.free {
             0 => {
                 if self.overflow.len() == self.overflow.capacity() {
                     self.overflow.reserve_exact(self.overflow.len() / 16 + 4);
                 }
-                self.overflow.push(overflow);
+                self.overflow.push(Bucket::default());
                 self.overflow.len() - 1
             }
             free => {
                 let number = free as usize - 1;
-                self.free = std::mem::replace(&mut self.overflow[number], overflow)[0];
+                self.free = self.overflow[number].get(0);
                 number
             }
         };
-        self.bucket_mut(at)[SLOTS - 1] = LINK | number as u64;
+        self.overflow[number].fill(entries);
+        number
+    }
+
+    fn give(&mut self, number: usize) {
+        self.overflow[number].fill([self.free, 0, 0, 0, 0, 0, 0, 0]);
+        self.free = number as u64 + 1;
     }
 
     /// Takes a position out.
     pub(super) fn remove(&mut self, hash: u64, position: Position) {
-        let Some((at, slot)) = self.find_slot(hash, |other| other == position) else { return };
+        let found = self.find_slot(hash, |other| other == position);
+        let Some((at, slot, _)) = found else { return };
         self.items -= 1;
         // The last of the chain fills the hole, so that chains have none.
         let (mut before, mut last) = (at, self.home(hash));
-        while let Some(next) = Index::next(self.bucket(last)) {
+        while let Some(next) = Index::next(self.bucket(last).get(SLOTS - 1)) {
             (before, last) = (last, next);
         }
-        let bucket = self.bucket_mut(last);
-        let end = bucket.iter().rposition(|&entry| entry != 0).unwrap_or(0);
-        let filler = std::mem::take(&mut bucket[end]);
+        let bucket = self.bucket(last);
+        let end = (0..SLOTS).rfind(|&slot| bucket.get(slot) != 0).unwrap_or(0);
+        let filler = bucket.get(end);
+        bucket.set(end, 0);
         if (at, slot) != (last, end) {
-            self.bucket_mut(at)[slot] = filler;
+            self.set(at, slot, filler);
         }
         if let (At::Overflow(number), 0) = (last, end) {
-            self.bucket_mut(before)[SLOTS - 1] = 0;
+            self.set(before, SLOTS - 1, 0);
             self.give(number);
         }
-        if self.items * 6 < self.buckets * HALVES_PER_BUCKET && self.buckets > 1 << self.first_level
-        {
+        let smallest = 1 << self.table.first_level();
+        if self.items * 6 < self.buckets() * HALVES_PER_BUCKET && self.buckets() > smallest {
             self.join();
         }
-    }
-
-    fn give(&mut self, number: usize) {
-        self.overflow[number] = [self.free, 0, 0, 0, 0, 0, 0, 0];
-        self.free = number as u64 + 1;
     }
 
     /// Empties a chain into the scratch list.
     fn drain(&mut self, number: usize) {
         let mut at = At::Table(number);
         loop {
-            let bucket = *self.bucket(at);
-            let next = Index::next(&bucket);
+            let bucket = self.bucket(at).entries();
+            let next = Index::next(bucket[SLOTS - 1]);
             let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
             self.scratch.extend(entries.iter().filter(|&&entry| entry != 0));
             match at {
-                At::Table(_) => *self.bucket_mut(at) = [0; SLOTS],
+                At::Table(_) => self.bucket(at).fill([0; SLOTS]),
                 At::Overflow(number) => self.give(number),
             }
             let Some(next) = next else { return };
@@ -250,17 +236,17 @@ impl Index {
     }
 
     fn split(&mut self) {
-        let level = self.level();
-        if level >= self.first_level + TAG_BITS || !self.area.grow((self.buckets + 1) * BUCKET) {
+        let (level, new) = (self.level(), self.buckets());
+        let first_level = self.table.first_level();
+        if level >= first_level + TAG_BITS || !self.table.grow(new + 1) {
             return;
         }
-        let old = self.buckets - (1 << level);
-        let new = self.buckets;
+        let old = new - (1 << level);
         self.drain(old);
-        self.buckets += 1;
+        self.table.set_count(new + 1);
         // Pages that were in use before the table shrank hold what they held then.
-        *self.bucket_mut(At::Table(new)) = [0; SLOTS];
-        let bit = 1 << (level - self.first_level + POSITION_BITS);
+        self.bucket(At::Table(new)).fill([0; SLOTS]);
+        let bit = 1 << (level - first_level + POSITION_BITS);
         let entries = std::mem::take(&mut self.scratch);
         for &entry in &entries {
             self.push(At::Table(if entry & bit == 0 { old } else { new }), entry);
@@ -270,20 +256,16 @@ impl Index {
     }
 
     fn join(&mut self) {
-        let last = self.buckets - 1;
+        let last = self.buckets() - 1;
         let into = last - (1 << last.ilog2());
         self.drain(last);
         self.drain(into);
-        self.buckets -= 1;
+        self.table.set_count(last);
         let entries = std::mem::take(&mut self.scratch);
         entries.iter().for_each(|&entry| self.push(At::Table(into), entry));
         self.scratch = entries;
         self.scratch.clear();
-        let end = self.buckets * BUCKET;
-        if end.is_multiple_of(PAGE_SIZE) {
-            // SAFETY: behind the last bucket nothing is in use.
-            unsafe { self.area.discard(end, end + PAGE_SIZE) };
-        }
+        self.table.discard_from(last);
     }
 
     /// Shows the positions of the next bucket of a walk and moves on; false at the end. Where the
@@ -292,11 +274,11 @@ impl Index {
         let level = self.level();
         let hash = reached.reverse_bits();
         let low = hash as usize & ((1 << level) - 1);
-        let bits = if low < self.buckets - (1 << level) { level + 1 } else { level };
+        let bits = if low < self.buckets() - (1 << level) { level + 1 } else { level };
         let mut at = self.home(hash);
         loop {
-            let bucket = self.bucket(at);
-            let next = Index::next(bucket);
+            let bucket = self.bucket(at).entries();
+            let next = Index::next(bucket[SLOTS - 1]);
             let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
             entries.iter().filter(|&&entry| entry != 0).for_each(|&entry| show(entry & POSITION));
             let Some(next) = next else { break };
@@ -426,6 +408,6 @@ mod tests {
         }
         assert!(worst < 13.0, "{worst}");
         (1..200_000).for_each(|number| index.remove(hash(number), number));
-        assert_eq!((index.buckets as u64 * BUCKET as u64, index.len()), (empty, 0));
+        assert_eq!((index.buckets() as u64 * BUCKET as u64, index.len()), (empty, 0));
     }
 }

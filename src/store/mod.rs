@@ -64,7 +64,7 @@ pub use written::Written;
 use ahash::RandomState;
 use clean::Cleaner;
 use entry::{Locked, Room};
-use index::Index;
+use index::{Index, Peek};
 use log::Log;
 use shard::{Replicated, Shard};
 use std::sync::atomic::{self, AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -85,8 +85,6 @@ const CLEAN_STEP: usize = 256;
 const SHRINK_STEPS: usize = 256;
 /// Attempts at a write: others may take what was freed for it.
 const ATTEMPTS: usize = 1000;
-/// Keys that are looked for ahead of their reads at once.
-const AHEAD: usize = 16;
 /// Memory for which the index begins with a bucket, in bytes.
 const MEMORY_PER_BUCKET: u64 = 16 * 1024;
 
@@ -128,12 +126,21 @@ pub enum Found<R> {
     Flushed,
 }
 
+/// A key and its hash, which only this store's [`Store::hashed`] knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hashed<'k> {
+    /// The key.
+    pub key: &'k [u8],
+    hash: u64,
+}
+
 /// Sees every live item that has to make room, just before it goes.
 pub type EvictionObserver = Box<dyn Fn(Item<'_>, Now) + Send + Sync>;
 
 /// The items of one node.
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
+    peeks: Box<[Peek]>,
     hasher: RandomState,
     log: Arc<Log>,
     cleaner: Mutex<Cleaner>,
@@ -163,17 +170,20 @@ impl Store {
         });
         let log = Arc::new(Log::new(settings.memory, settings.evictions, settings.huge_pages));
         let level = (settings.memory / SHARDS as u64 / MEMORY_PER_BUCKET).max(1).ilog2();
-        let shard = |number| {
+        let indices: Vec<_> = (0..SHARDS).map(|_| Index::new(level, settings.huge_pages)).collect();
+        let peeks = indices.iter().map(Index::peek).collect();
+        let shard = |(number, index)| {
             Mutex::new(Shard::new(
                 number,
-                Index::new(level, settings.huge_pages),
+                index,
                 Arc::clone(&log),
                 Arc::clone(&classes),
                 replicated,
             ))
         };
         let store = Store {
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: indices.into_iter().enumerate().map(shard).collect(),
+            peeks,
             hasher: RandomState::new(),
             log,
             cleaner: Mutex::new(Cleaner::default()),
@@ -206,40 +216,51 @@ impl Store {
         (hash >> 58) as usize
     }
 
+    /// A key that is about to be used. Its part of the index begins to come closer.
+    #[inline]
+    pub fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {
+        let hash = self.hash(key);
+        self.peek(hash).prefetch(hash);
+        Hashed { key, hash }
+    }
+
+    #[inline]
+    fn peek(&self, hash: u64) -> &Peek {
+        &self.peeks[Store::shard_of(hash)]
+    }
+
     /// Reads an item: `take` sees it while its shard is locked.
     pub fn get<R>(&self, key: &[u8], now: Now, take: impl FnOnce(Item<'_>) -> R) -> Found<R> {
-        let mut entry = match self.seek(key, now) {
-            Found::Hit(entry) => entry,
-            Found::Miss => return Found::Miss,
-            Found::Expired => return Found::Expired,
-            Found::Flushed => return Found::Flushed,
-        };
-        entry.mark_read();
-        if let Some(stats) = entry.class_stats() {
-            stats.get_hits += 1;
-        }
-        entry.item().map_or(Found::Miss, |item| Found::Hit(take(item)))
+        self.get_hashed(self.hashed(key), now, take)
     }
 
-    /// Has the memory that reads of the next few of these keys need come closer, of all at the same
-    /// time instead of one after another; returns how many keys that were. It changes nothing.
-    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
-        let (mut hashes, mut count) = ([0; AHEAD], 0);
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash(key);
-            self.shard(*hash).index.prefetch(*hash);
-            count += 1;
+    /// As [`Store::get`].
+    #[inline]
+    pub fn get_hashed<R>(
+        &self,
+        Hashed { key, hash }: Hashed<'_>,
+        now: Now,
+        take: impl FnOnce(Item<'_>) -> R,
+    ) -> Found<R> {
+        let number = Store::shard_of(hash);
+        let mut shard = guard(&self.shards[number]);
+        let Some(at) = shard.find(hash, key) else { return Found::Miss };
+        if shard.is_dead(shard.record(at), now) {
+            return Locked::new(self, number, shard).bury_dead(hash, at, now);
         }
-        for &hash in &hashes[..count] {
-            if let Some(at) = self.shard(hash).index.find(hash, |_| true) {
-                caches::prefetch(self.log.pointer(at));
+        shard.note_hit(at, now);
+        Found::Hit(take(Item::new(&shard, shard.record(at), now)))
+    }
+
+    /// Has the items of keys that are used next come closer, all at the same time instead of one after
+    /// another. It changes nothing.
+    #[inline]
+    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = Hashed<'k>>) {
+        for key in keys {
+            if let Some(at) = self.peek(key.hash).position(key.hash) {
+                caches::prefetch::<2>(self.log.pointer(at));
             }
         }
-        count
-    }
-
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        guard(&self.shards[Store::shard_of(hash)])
     }
 
     /// Finds a live item; one that is dead is taken out of the way, and the finding says of what it died.
@@ -248,13 +269,10 @@ impl Store {
         if entry.live.is_some() {
             return Found::Hit(entry);
         }
-        let Some(at) = entry.found else {
-            return Found::Miss;
-        };
-        let version = entry.shard.record(at).version();
-        let found = if version < entry.shard.horizon { Found::Flushed } else { Found::Expired };
-        entry.shard.retire(entry.hash, at, evict::Reason::Reclaimed, now);
-        found
+        match entry.found {
+            Some(at) => entry.shard.bury_dead(entry.hash, at, now),
+            None => Found::Miss,
+        }
     }
 
     /// To be called before an item is sought to be touched: that may take some room.
@@ -266,7 +284,11 @@ impl Store {
 
     /// Locks a key for a step that writes nothing new.
     pub fn entry<'s, 'k>(&'s self, key: &'k [u8], now: Now) -> Entry<'s, 'k> {
-        let hash = self.hash(key);
+        self.entry_hashed(self.hashed(key), now)
+    }
+
+    #[inline]
+    fn entry_hashed<'s, 'k>(&'s self, Hashed { key, hash }: Hashed<'k>, now: Now) -> Entry<'s, 'k> {
         let number = Store::shard_of(hash);
         let shard = self.lock(number);
         let found = shard.find(hash, key);
@@ -281,7 +303,7 @@ impl Store {
         value: usize,
         now: Now,
     ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        self.open(key, now, |_| value)
+        self.open(self.hashed(key), now, |_| (value, None))
     }
 
     /// Locks a key with room for `addition` bytes more than the item has.
@@ -291,20 +313,37 @@ impl Store {
         addition: usize,
         now: Now,
     ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        self.open(key, now, |item| addition + item.map_or(0, |item| item.value().len()))
+        let joined = |item: Option<Item<'_>>| addition + item.map_or(0, |item| item.value().len());
+        self.open(self.hashed(key), now, |item| (joined(item), None))
     }
 
+    /// Locks a key with room for an item of `value` bytes with these flags and this expiry, and for no
+    /// other.
+    #[inline]
+    pub fn entry_for<'s, 'k>(
+        &'s self,
+        key: Hashed<'k>,
+        value: usize,
+        (flags, exptime): (u32, u32),
+        now: Now,
+    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
+        let inline = value < self.log.block_from();
+        let options = inline.then(|| record::options_of(flags, exptime, Mark::default()));
+        self.open(key, now, |_| (value, options))
+    }
+
+    #[inline]
     fn open<'s, 'k>(
         &'s self,
-        key: &'k [u8],
+        key: Hashed<'k>,
         now: Now,
-        length: impl Fn(Option<Item<'_>>) -> usize,
+        size: impl Fn(Option<Item<'_>>) -> (usize, Option<usize>),
     ) -> Result<Entry<'s, 'k>, OutOfMemory> {
         self.prepare_touch(now);
         for _ in 0..ATTEMPTS {
-            let mut entry = self.entry(key, now);
-            let length = length(entry.item());
-            let Err(wanted) = entry.reserve(length) else { return Ok(entry) };
+            let mut entry = self.entry_hashed(key, now);
+            let (value, options) = size(entry.item());
+            let Err(wanted) = entry.reserve(value, options) else { return Ok(entry) };
             drop(entry);
             if !self.free_up(wanted, now) {
                 break;

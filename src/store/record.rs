@@ -150,6 +150,7 @@ impl<'a> Record<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn stored(self) -> Stored<'a> {
         let at = HEADER + self.key_len() + options_len(self.fields());
         if self.fields() & BLOCK == 0 {
@@ -200,6 +201,12 @@ pub(super) unsafe fn key_at<'a>(start: NonNull<u8>, len: u8) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(start.as_ptr().add(HEADER), usize::from(len)) }
 }
 
+/// Bytes that the optional fields of an item with these take.
+pub(super) fn options_of(flags: u32, exptime: u32, mark: Mark) -> usize {
+    let lengths = [(exptime != 0, 4), (flags != 0, 4), (mark.cas.is_some(), 8)];
+    lengths.into_iter().map(|(is, length)| if is { length } else { 0 }).sum()
+}
+
 fn options_len(fields: u8) -> usize {
     usize::from(OPTIONS_LEN[usize::from(fields & OPTIONS)])
 }
@@ -235,8 +242,13 @@ pub(super) struct NewRecord<'a> {
 /// The value of a record about to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
-    /// Shorter than [`INLINE_MAX`], in pieces.
-    Inline(&'a [&'a [u8]]),
+    /// Shorter than [`INLINE_MAX`], in pieces that have `len` bytes together.
+    Inline {
+        /// The pieces.
+        pieces: &'a [&'a [u8]],
+        /// Their bytes.
+        len: usize,
+    },
     /// In a block.
     Block {
         /// Its number.
@@ -247,6 +259,7 @@ pub(super) enum Value<'a> {
 }
 
 impl NewRecord<'_> {
+    #[inline]
     fn fields(&self) -> u8 {
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
         bit(self.exptime != 0, EXPTIME)
@@ -259,16 +272,19 @@ impl NewRecord<'_> {
             | bit(self.fetched, FETCHED)
     }
 
-    fn inline_len(&self) -> usize {
+    /// Length of the value, wherever it stands.
+    #[inline]
+    pub(super) fn value_len(&self) -> usize {
         match self.value {
-            Value::Inline(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
-            Value::Block { .. } => 0,
+            Value::Inline { len, .. } => len,
+            Value::Block { len, .. } => len as usize,
         }
     }
 
+    #[inline]
     pub(super) fn size(&self) -> usize {
         let value = match self.value {
-            Value::Inline(_) => self.inline_len(),
+            Value::Inline { len, .. } => len,
             Value::Block { .. } => BLOCK_LEN,
         };
         HEADER + self.key.len() + options_len(self.fields()) + value
@@ -320,10 +336,14 @@ impl<'a> RecordMut<'a> {
     pub(super) fn rewrite(&mut self, new: &NewRecord<'_>) {
         let fields = new.fields();
         let heat = new.hits.min(HITS_MAX) | if new.mark.binary { BINARY } else { 0 };
-        self.put(1, &[fields]);
-        self.put(2, &(new.inline_len() as u16).to_le_bytes());
-        self.put(4, &[heat]);
-        self.put(5, &new.accessed.to_le_bytes()[..3]);
+        let length = match new.value {
+            Value::Inline { len, .. } => len as u64,
+            Value::Block { .. } => 0,
+        };
+        let header =
+            u64::from(fields) | length << 8 | u64::from(heat) << 24 | u64::from(new.accessed) << 32;
+        // The last byte of this is overwritten by the version's first.
+        self.put(1, &header.to_le_bytes());
         self.put(8, &new.version.raw().to_le_bytes());
         let mut at = HEADER + new.key.len();
         let mut add = |bytes: &[u8]| {
@@ -343,7 +363,7 @@ impl<'a> RecordMut<'a> {
             add(&cas.to_le_bytes());
         }
         match new.value {
-            Value::Inline(pieces) => {
+            Value::Inline { pieces, .. } => {
                 for piece in pieces {
                     self.put_value(at, piece);
                     at += piece.len();
@@ -392,10 +412,10 @@ impl<'a> RecordMut<'a> {
     /// Counts a read at `seconds`.
     pub(super) fn mark_read(&mut self, seconds: u32) {
         let heat = self.byte(4);
+        let heat = if heat & HITS == HITS { heat } else { heat + 1 };
         let fields = self.byte(1) | FETCHED;
         self.put(1, &[fields]);
-        self.put(4, &[if heat & HITS == HITS { heat } else { heat + 1 }]);
-        self.put(5, &seconds.to_le_bytes()[..3]);
+        self.put(4, &(seconds << 8 | u32::from(heat)).to_le_bytes());
     }
 
     pub(super) fn mark_won(&mut self) {

@@ -8,7 +8,7 @@ use super::entry::Room;
 use super::ghost::Ghosts;
 use super::index::Index;
 use super::log::{Log, Position, Purpose};
-use super::record::{NewRecord, Record, RecordMut, Stored, Value};
+use super::record::{NewRecord, Record, RecordMut, Stored, Value, key_at};
 use super::ring::{Ring, Written};
 use super::stats::ClassStats;
 use super::tombstone::{Remains, Tombstones};
@@ -106,6 +106,7 @@ impl Shard {
     }
 
     /// The record at `at`, where one of a key of this shard stands.
+    #[inline]
     pub(super) fn record(&self, at: Position) -> Record<'_> {
         // SAFETY: a record stands there, and it is written with `&mut` of its shard only.
         unsafe { Record::at(self.log.pointer(at)) }
@@ -118,8 +119,13 @@ impl Shard {
     }
 
     /// Where the item of a key stands, be it live or not.
+    #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Position> {
-        self.index.find(hash, |at| self.record(at).key() == key)
+        self.index.find(hash, |at| {
+            let start = self.log.pointer(at);
+            // SAFETY: a record stands there, which begins with the length of its key.
+            unsafe { key_at(start, start.read()) == key }
+        })
     }
 
     pub(super) fn is_dead(&self, record: Record<'_>, now: Now) -> bool {
@@ -167,6 +173,13 @@ impl Shard {
         (usize::from(self.classes.class_of(size)) - 1, size)
     }
 
+    /// Counts that a client read a live item.
+    #[inline]
+    pub(super) fn note_hit(&mut self, at: Position, now: Now) {
+        self.record_mut(at).mark_read(now.seconds());
+        self.class_of(at).get_hits += 1;
+    }
+
     fn book(&mut self, at: Position, sign: i64) {
         let (class, size) = self.size_of(self.record(at));
         let chunks = self.classes.chunks_of(size);
@@ -212,9 +225,10 @@ impl Shard {
             accessed: now.seconds(),
         };
         let keeps_block = matches!(value, Value::Block { .. }) && !new_block;
-        let at = match found.filter(|&at| self.fits_over(at, &record, room)) {
+        let size = record.size();
+        let at = match found.filter(|&at| self.fits_over(at, size, room)) {
             Some(at) => {
-                self.overwrite(at, &record, held.filter(|_| !keeps_block));
+                self.overwrite(at, &record, size, held.filter(|_| !keeps_block));
                 at
             }
             None => {
@@ -231,10 +245,10 @@ impl Shard {
                         self.kill(old, !keeps_block);
                     }
                 }
+                self.book(at, 1);
                 at
             }
         };
-        self.book(at, 1);
         self.total_items += 1;
         if self.tombstones.len() > 0 {
             self.tombstones.remove(hash, new.key);
@@ -260,7 +274,7 @@ impl Shard {
     ) -> Option<(Value<'v>, bool)> {
         let len: usize = value.iter().map(|piece| piece.len()).sum();
         if len < self.log.block_from() {
-            return Some((Value::Inline(value), false));
+            return Some((Value::Inline { pieces: value, len }, false));
         }
         let blocks = &self.log.blocks;
         let held = held.filter(|&number| blocks.can_overwrite(number, len));
@@ -275,25 +289,43 @@ impl Shard {
 
     /// Whether a record may be written over the one at `at`. One that would leave much unused is
     /// rather appended, if that can be.
-    fn fits_over(&self, at: Position, new: &NewRecord<'_>, room: &Room<'_>) -> bool {
-        let (old, new) = (self.record(at).size(), new.size());
+    fn fits_over(&self, at: Position, new: usize, room: &Room<'_>) -> bool {
+        let old = self.record(at).size();
         new <= old && (new >= old / 2 || !room.has_lane())
     }
 
-    fn overwrite(&mut self, at: Position, new: &NewRecord<'_>, released: Option<u32>) {
-        self.book(at, -1);
+    /// Whether a record of that size with an inline value will be written over the one at `at`, even
+    /// where another place can be had.
+    pub(super) fn will_overwrite(&self, at: Position, new: usize) -> bool {
+        let record = self.record(at);
+        let old = record.size();
+        new <= old && new >= old / 2 && matches!(record.stored(), Stored::Inline(_))
+    }
+
+    fn overwrite(&mut self, at: Position, new: &NewRecord<'_>, size: usize, released: Option<u32>) {
+        // Most have the size of what was there.
+        let old = self.record(at);
+        let old_size = old.size();
+        let same = (old.value_len(), old.flags() == 0) == (new.value_len(), new.flags == 0);
+        if !same {
+            self.book(at, -1);
+        }
         if let Some(number) = released {
             self.log.blocks.release(number);
         }
-        let (old_size, size) = (self.record(at).size(), new.size());
         let mut record = self.record_mut(at);
         record.rewrite(new);
         if size < old_size {
             record.write_gap(size, old_size - size);
+            let segment = self.log.segment_of(at);
+            segment.live.fetch_sub((old_size - size) as u32, Ordering::Relaxed);
         }
-        let segment = self.log.segment_of(at);
-        segment.live.fetch_sub((old_size - size) as u32, Ordering::Relaxed);
-        segment.expires(new.exptime);
+        if new.exptime != 0 {
+            self.log.segment_of(at).expires(new.exptime);
+        }
+        if !same {
+            self.book(at, 1);
+        }
     }
 
     fn append(&self, new: &NewRecord<'_>, room: &mut Room<'_>) -> Option<Position> {
@@ -302,7 +334,7 @@ impl Shard {
             return None;
         }
         let blocks = match new.value {
-            Value::Inline(_) => 0,
+            Value::Inline { .. } => 0,
             Value::Block { len, .. } => block_cost(len as usize),
         };
         Some(self.log.append(lane, new, blocks))
@@ -352,7 +384,7 @@ impl Shard {
         let value = match record.stored() {
             Stored::Inline(value) => {
                 inline = [value];
-                Value::Inline(&inline)
+                Value::Inline { pieces: &inline, len: value.len() }
             }
             Stored::Block { number, len } => Value::Block { number, len },
         };

@@ -2,9 +2,11 @@
 
 use super::SHARDS;
 use super::version::Version;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 thread_local! {
+    /// Whether anything is noted: nearly nobody asks for it, and every write looks.
+    static NOTING: Cell<bool> = const { Cell::new(false) };
     static NOTES: RefCell<Option<Written>> = const { RefCell::new(None) };
 }
 
@@ -23,6 +25,7 @@ impl Written {
     /// From now on notes what this thread writes, until it is taken by [`Written::take`].
     pub fn note_from_now() {
         NOTES.set(Some(Written::default()));
+        NOTING.set(true);
     }
 
     /// What this thread has written since this was last asked; nothing if it is not noted.
@@ -36,7 +39,14 @@ impl Written {
     }
 
     /// Notes a write of one key.
+    #[inline]
     pub(super) fn note(version: Version) {
+        if NOTING.get() {
+            Written::add(version);
+        }
+    }
+
+    fn add(version: Version) {
         NOTES.with_borrow_mut(|notes| {
             let Some(written) = notes else { return };
             written.count += 1;

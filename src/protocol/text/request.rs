@@ -250,6 +250,13 @@ impl<'a> Keys<'a> {
     pub fn rest(&self) -> &'a [u8] {
         self.0.0
     }
+
+    /// Those behind a `key` that is one of these.
+    pub fn behind(self, key: &'a [u8]) -> Keys<'a> {
+        let rest = self.rest();
+        let end = key.as_ptr() as usize + key.len() - rest.as_ptr() as usize;
+        Keys(Words(&rest[end..]))
+    }
 }
 
 impl<'a> Iterator for Keys<'a> {

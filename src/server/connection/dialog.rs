@@ -3,14 +3,14 @@
 use super::{End, Next};
 use crate::command::{
     Cache, Dump, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, execute_get,
-    refuse,
+    execute_simple, refuse,
 };
-use crate::protocol::text::{self, Get, Keys, Parsed, Request};
+use crate::protocol::text::{self, Get, Keys, Parsed, Request, Simple};
 use crate::protocol::{Output, Protocol, binary, login};
 use crate::server::errand::{Answer, Errand};
 use crate::server::held::Claims;
 use crate::server::trace::{self, SHOW_FROM};
-use crate::store::Now;
+use crate::store::{Hashed, Now};
 use crate::watch::Subscription;
 use memchr::memchr;
 use std::os::fd::RawFd;
@@ -20,7 +20,8 @@ use std::task::{Context, Poll, ready};
 /// Reply bytes after which a turn ends and the client is to take them.
 const OUTPUT_MAX: usize = 256 * 1024;
 
-/// Requests after which the keys of the next ones are looked for ahead.
+/// Simple requests that are read before the first of them is done, so that the memory which their
+/// keys need comes at the same time.
 const AHEAD: usize = 16;
 
 /// What all requests of one turn have in common.
@@ -36,6 +37,8 @@ pub(super) struct Turn<'a> {
     strict: bool,
     /// Whether the peer may have to be asked before a request is done.
     asks_peer: bool,
+    /// Whether nothing is to be seen to beside doing the requests.
+    simple: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -51,7 +54,8 @@ impl<'a> Turn<'a> {
         let (now, strict) = (cache.clock.now(), cache.is_strict());
         let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
         let asks_peer = cache.errands().is_some();
-        Turn { cache, worker, protocol, client, now, show, strict, asks_peer }
+        let simple = !(show || strict || asks_peer || cache.refuses_writes());
+        Turn { cache, worker, protocol, client, now, show, strict, asks_peer, simple }
     }
 
     fn fits(&self, key: usize, flags: u32, value: usize) -> bool {
@@ -137,11 +141,14 @@ impl Dialog {
         out: &mut Output,
     ) -> (usize, Next) {
         let mut left = turn.cache.settings.requests_per_event;
-        let (mut at, mut ahead) = (0, 0);
+        let mut at = 0;
         loop {
             let skipped = self.skip.min(input.len() - at);
             self.skip -= skipped;
             at += skipped;
+            if turn.simple && self.takes_text() {
+                at += go_on_simply(turn, &input[at..], &mut left, out);
+            }
             let rest = &input[at..];
             if rest.is_empty() && self.paused.is_none() {
                 return (at, Next::Read(0));
@@ -152,12 +159,6 @@ impl Dialog {
             if left == 0 {
                 return (at, Next::Yield);
             }
-            // One request stands by itself; behind a second there may be many.
-            if at > 0 && ahead == 0 && self.binary == Some(false) {
-                turn.cache.store.fetch_ahead(text::keys_ahead(rest).take(left as usize));
-                ahead = AHEAD;
-            }
-            ahead = ahead.saturating_sub(1);
             left -= 1;
             let mark = out.mark();
             if turn.strict {
@@ -182,6 +183,11 @@ impl Dialog {
                 return (at, next);
             }
         }
+    }
+
+    /// Whether a request may begin, and of the text protocol.
+    fn takes_text(&self) -> bool {
+        self.binary == Some(false) && self.paused.is_none() && self.login == Login::Done
     }
 
     /// Does the request at the front of `rest`, if it is complete, or else says what is next.
@@ -301,6 +307,40 @@ impl Dialog {
             Outcome::Dumping(dump) => Some(Paused::Dump(dump)),
         };
         Some(if out.len() >= OUTPUT_MAX { Next::Flush } else { Next::Yield })
+    }
+}
+
+/// Does the simple requests at the front of `input`, as many as may be; returns the bytes that they
+/// took.
+fn go_on_simply(turn: &Turn<'_>, input: &[u8], left: &mut u32, out: &mut Output) -> usize {
+    let Turn { cache, worker, now, .. } = *turn;
+    let fits = |key, flags, value| turn.fits(key, flags, value);
+    let mut at = 0;
+    loop {
+        let mut batch: [Option<(Simple<'_>, Hashed<'_>, usize)>; AHEAD] = Default::default();
+        let (mut count, mut end) = (0, at);
+        for place in batch.iter_mut().take(*left as usize) {
+            let Some((simple, length)) = text::parse_simple(&input[end..], fits) else { break };
+            end += length;
+            let key = cache.store.hashed(simple.key());
+            *place = Some((simple, key, end));
+            count += 1;
+        }
+        let batch = &batch[..count];
+        if count > 1 {
+            cache.store.fetch_ahead(batch.iter().flatten().map(|&(_, key, _)| key));
+        }
+        for (simple, key, end) in batch.iter().flatten() {
+            execute_simple(cache, worker, now, simple, *key, out);
+            at = *end;
+            *left -= 1;
+            if out.len() >= OUTPUT_MAX {
+                return at;
+            }
+        }
+        if count < AHEAD {
+            return at;
+        }
     }
 }
 

@@ -1,0 +1,207 @@
+//! The requests that make up nearly all of a busy client's, read the shortest way.
+
+use super::super::KEY_MAX;
+use super::request::{Store, Verb};
+
+/// Digits that no `u64` is too small for, and beyond which numbers are left to the full parser.
+const FLAGS_DIGITS: usize = 10;
+const EXPTIME_DIGITS: usize = 9;
+const LENGTH_DIGITS: usize = 7;
+
+/// A request in its plainest form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Simple<'a> {
+    /// `get` of one key.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// `set` with a reply.
+    Set(Store<'a>),
+}
+
+impl<'a> Simple<'a> {
+    /// The key that it is about.
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Simple::Get { key } => key,
+            Simple::Set(store) => store.key,
+        }
+    }
+}
+
+/// Reads the request at the front of `buffer` if it is whole and simple, with the bytes that it took.
+/// What this reads [`super::parse`] reads the same; the rest is for that alone.
+#[inline]
+pub fn parse_simple(
+    buffer: &[u8],
+    fits: impl Fn(usize, u32, usize) -> bool,
+) -> Option<(Simple<'_>, usize)> {
+    let (name, rest) = buffer.split_first_chunk()?;
+    let end = word_end(&rest[..rest.len().min(KEY_MAX + 2)])?;
+    let (key, behind) = rest.split_at(end);
+    match (name, behind[0]) {
+        (b"get ", b'\n') => {
+            let key = key.strip_suffix(b"\r").unwrap_or(key);
+            is_key(key).then_some((Simple::Get { key }, name.len() + end + 1))
+        }
+        (b"set ", b' ') if is_key(key) => {
+            let (store, length) = parse_set(key, &behind[1..], fits)?;
+            Some((Simple::Set(store), name.len() + end + 1 + length))
+        }
+        _ => None,
+    }
+}
+
+fn is_key(word: &[u8]) -> bool {
+    (1..=KEY_MAX).contains(&word.len())
+}
+
+/// What stands behind the key of a `set`, and its length with the data block.
+#[inline]
+fn parse_set<'a>(
+    key: &'a [u8],
+    line: &'a [u8],
+    fits: impl Fn(usize, u32, usize) -> bool,
+) -> Option<(Store<'a>, usize)> {
+    let (flags, line_1) = number(line, FLAGS_DIGITS)?;
+    let (exptime, line_2) = number(line_1.strip_prefix(b" ")?, EXPTIME_DIGITS)?;
+    let (length, line_3) = number(line_2.strip_prefix(b" ")?, LENGTH_DIGITS)?;
+    let line_3 = line_3.strip_prefix(b"\r").unwrap_or(line_3);
+    let block = line_3.strip_prefix(b"\n")?;
+    let (flags, exptime, length) = (flags as u32, exptime as i32, length as usize);
+    let (value, end) = block.split_at_checked(length)?;
+    if !end.starts_with(b"\r\n") || !fits(key.len(), flags, length) {
+        return None;
+    }
+    let taken = line.len() - block.len() + length + 2;
+    Some((Store { verb: Verb::Set, key, flags, exptime, value, length }, taken))
+}
+
+/// The number of at most so many digits at the front, and what is behind them.
+#[inline]
+fn number(bytes: &[u8], digits: usize) -> Option<(u64, &[u8])> {
+    let (mut number, mut at) = (0, 0);
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0'))
+        && digit <= 9
+    {
+        if at == digits {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+        at += 1;
+    }
+    (at > 0).then_some((number, &bytes[at..]))
+}
+
+/// Where the first space or line end is.
+#[inline]
+fn word_end(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The lowest bit that is set is that of the first byte which is zero.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        let ends = zeros(word ^ (ONES * b' ' as u64)) | zeros(word ^ (ONES * b'\n' as u64));
+        if ends != 0 {
+            return Some(number * 8 + (ends.trailing_zeros() / 8) as usize);
+        }
+    }
+    let before = bytes.len() - rest.len();
+    rest.iter().position(|&byte| matches!(byte, b' ' | b'\n')).map(|at| before + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Get, Parsed, Request, parse};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What the full parser says, if it is what this one could say.
+    fn by_the_full_parser(buffer: &[u8]) -> Option<(Simple<'_>, usize)> {
+        match parse(buffer, small) {
+            Parsed::Request { request, noreply: false, length, skip: 0 } => match request {
+                Request::Get(Get { cas: false, touch: None }, mut keys) => {
+                    let key = keys.next().filter(|_| keys.next().is_none())?;
+                    Some((Simple::Get { key }, length))
+                }
+                Request::Store(store) if store.verb == Verb::Set => {
+                    Some((Simple::Set(store), length))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn small(_: usize, _: u32, length: usize) -> bool {
+        length < 1000
+    }
+
+    #[test]
+    fn plain_requests_are_simple() {
+        for buffer in [
+            &b"get k\r\n"[..],
+            b"get k\nset",
+            b"get a-key-of-some-length\r\nrest",
+            b"set k 0 0 5\r\nvalue\r\n",
+            b"set k 4294967295 2592001 0\n\r\nget",
+            b"set a-key-of-some-length 1 2 3\r\n\r\n\n\r\n",
+        ] {
+            let simple = parse_simple(buffer, small);
+            assert!(simple.is_some(), "{}", buffer.escape_ascii());
+            assert_eq!(simple, by_the_full_parser(buffer), "{}", buffer.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_rest_is_not() {
+        let long = [b"get ", &[b'k'; 251][..], b"\r\n"].concat();
+        for buffer in [
+            &b""[..],
+            b"get",
+            b"get k",
+            b"get \r\n",
+            b"get k l\r\n",
+            b"get  k\r\n",
+            b"gets k\r\n",
+            b" get k\r\n",
+            &long,
+            b"set k 0 0 5 noreply\r\nvalue\r\n",
+            b"set k 0 -1 5\r\nvalue\r\n",
+            b"set k 0 0 5\r\nvalu",
+            b"set k 0 0 5\r\nvalues\r\n",
+            b"set k 0 0  5\r\nvalue\r\n",
+            b"set k 0 0 1000\r\n",
+            b"set k 0 0\r\n",
+            b"add k 0 0 5\r\nvalue\r\n",
+        ] {
+            assert_eq!(parse_simple(buffer, small), None, "{}", buffer.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_simple_is_the_same_to_the_full_parser(
+            buffer in "(get|set|gets|add| get) {0,2}[a-z\r\t]{0,20}( {1,2}[0-9+-]{0,12}){0,4}( noreply)?\r?\n?[a-z\r\n ]{0,12}(\r\n)?"
+        ) {
+            if let Some(simple) = parse_simple(buffer.as_bytes(), small) {
+                prop_assert_eq!(Some(simple), by_the_full_parser(buffer.as_bytes()));
+            }
+        }
+
+        #[test]
+        fn a_simple_set_of_any_value_is_the_same_to_the_full_parser(
+            key in "[!-~]{1,250}", flags in any::<u32>(), exptime in 0u32..999_999_999,
+            value in proptest::collection::vec(any::<u8>(), 0..60), rest in "[a-z\r\n]{0,9}",
+        ) {
+            let head = format!("set {key} {flags} {exptime} {}\r\n", value.len());
+            let buffer = [head.as_bytes(), &value, b"\r\n", rest.as_bytes()].concat();
+            let simple = parse_simple(&buffer, small);
+            prop_assert!(simple.is_some());
+            prop_assert_eq!(simple, by_the_full_parser(&buffer));
+        }
+    }
+}
