@@ -157,7 +157,7 @@ impl Pair {
         let (now, mut out) = (self.now, Vec::new());
         let [a, b] = &mut self.nodes;
         let (speaker, listener) = if from == 0 { (a, b) } else { (b, a) };
-        speaker.session.as_mut().unwrap().produce(&mut out, now).unwrap();
+        speaker.session.as_mut().unwrap().produce(&mut out, now, false).unwrap();
         let before = listener.input.len();
         listener.input.extend_from_slice(&out);
         let mut rest = listener.input.split_off(before + out.len() * share / 100);
@@ -405,7 +405,7 @@ fn a_cut_costs_what_changed() {
     pair.connect();
     pair.talk(1, 100);
     let mut out = Vec::new();
-    pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now).unwrap();
+    pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now, false).unwrap();
     assert!((1_000..3_000).contains(&out.len()), "{} bytes", out.len());
 }
 
@@ -434,7 +434,7 @@ fn a_node_that_only_received_sends_nothing_back_after_a_cut() {
     pair.connect();
     pair.talk(0, 100);
     let mut out = Vec::new();
-    pair.nodes[1].session.as_mut().unwrap().produce(&mut out, pair.now).unwrap();
+    pair.nodes[1].session.as_mut().unwrap().produce(&mut out, pair.now, false).unwrap();
     assert!(out.len() < 1_000, "{} bytes", out.len());
 }
 

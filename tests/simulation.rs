@@ -235,8 +235,9 @@ impl World {
         }
         let mut out = Vec::new();
         let session = this.session.as_mut().unwrap();
-        let went =
-            session.receive(&mut this.input, clock).and_then(|()| session.produce(&mut out, clock));
+        let went = session
+            .receive(&mut this.input, clock)
+            .and_then(|()| session.produce(&mut out, clock, false));
         if session.is_in_sync() {
             this.whole = true;
             this.durability.in_sync(Duration::ZERO);

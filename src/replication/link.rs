@@ -4,6 +4,7 @@
 //! the same moment, [`hello::replaces`] makes both keep the same connection.
 
 mod handshake;
+mod pace;
 mod sealing;
 mod wire;
 
@@ -14,7 +15,10 @@ use super::{Lineage, Memory, Restored, Seal, State, Status};
 use crate::clock::Clock;
 use crate::store::{Node, Now, Store};
 use handshake::{Candidate, Greeter};
+use pace::Pace;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -194,37 +198,61 @@ impl Link {
         let started = Instant::now();
         self.begin(&session, dialled);
         let mut draining: Option<Instant> = None;
+        let (mut alarm, mut alarm_at) = (pin!(sleep(Duration::ZERO)), 0);
+        let mut pace = match Pace::new() {
+            Ok(pace) => pace,
+            Err(error) => return End::Lost(format!("no timer for its batches: {error}")),
+        };
         let end = loop {
             let now = self.clock.now();
-            if let Err(error) =
-                session.receive(&mut input, now).and_then(|()| session.produce(&mut out, now))
-            {
+            let paced = pace.waits();
+            let done = session
+                .receive(&mut input, now)
+                .and_then(|()| session.produce(&mut out, now, paced));
+            if let Err(error) = done {
                 break End::Lost(error.to_string());
             }
             if let Err(error) = wire.writer.take(&mut out) {
                 break End::Lost(format!("sealing for the peer: {error}"));
             }
-            self.publish(&mut session, started.elapsed());
+            if let Err(error) = wire.writer.write_what_fits() {
+                break End::Lost(format!("writing to the peer: {error}"));
+            }
+            let sent = self.publish(&mut session, started.elapsed());
+            if sent > 0 && draining.is_none() && session.is_patient() {
+                pace.begin();
+            }
             if let Some(deadline) = draining
                 && (session.is_drained() || Instant::now() >= deadline)
             {
                 break End::Stopped;
             }
-            let patience = if draining.is_some() { 10 } else { session.patience(now) };
+            let patience = if draining.is_some() { 10 } else { session.patience(now).max(1) };
+            let due = now.0 + patience;
+            if due != alarm_at {
+                alarm_at = due;
+                alarm.as_mut().reset((Instant::now() + Duration::from_millis(patience)).into());
+            }
             tokio::select! {
-                read = wire.reader.read(&mut input, usize::MAX) => match read {
-                    Ok(0) => break End::Lost("the peer closed the connection".to_owned()),
-                    Ok(_) => {}
-                    Err(error) => break End::Lost(format!("reading from the peer: {error}")),
-                },
+                // What comes meanwhile is heard with the next batch: one waking for both.
+                read = wire.reader.read(&mut input, usize::MAX), if !pace.waits() => {
+                    if let Some(end) = end_of_input(read.map(Some)) {
+                        break end;
+                    }
+                }
+                () = pace.over(), if pace.waits() => {
+                    if let Some(end) = end_of_input(wire.reader.read_what_is_there(&mut input)) {
+                        break end;
+                    }
+                }
                 wrote = wire.writer.write(), if !wire.writer.is_idle() => {
                     if let Err(error) = wrote {
                         break End::Lost(format!("writing to the peer: {error}"));
                     }
                 }
-                () = changed.notified() => {}
+                () = changed.notified(), if !pace.waits() => {}
                 () = self.status.errands().called.notified() => {}
-                () = sleep(Duration::from_millis(patience.max(1))) => {}
+                () = alarm.as_mut() => alarm_at = 0,
                 Some(new) = candidates.recv() => {
                     let new_dialled_by = if new.dialled { new.node } else { new.node.other() };
                     if new.peer.incarnation != peer.incarnation
@@ -253,7 +281,8 @@ impl Link {
         }
     }
 
-    fn publish(&self, session: &mut Session, age: Duration) {
+    /// Has the figures say what the session does; returns how many changes it sent since.
+    fn publish(&self, session: &mut Session, age: Duration) -> u64 {
         let (sent, received) = session.take_counts();
         let (lag, filled) = {
             let mut figures = self.status.figures();
@@ -274,6 +303,16 @@ impl Link {
             self.status.errands().set(!filled, settled && state == State::InSync);
         }
         self.enter(state, "");
+        sent
+    }
+}
+
+/// The end of a link, if that is what reading from it came to.
+fn end_of_input(read: io::Result<Option<usize>>) -> Option<End> {
+    match read {
+        Ok(Some(0)) => Some(End::Lost("the peer closed the connection".to_owned())),
+        Ok(_) => None,
+        Err(error) => Some(End::Lost(format!("reading from the peer: {error}"))),
     }
 }
 

@@ -147,7 +147,7 @@ pub fn link(bytes: &[u8]) {
             break;
         }
         out.clear();
-        if session.produce(&mut out, NOW).is_err() {
+        if session.produce(&mut out, NOW, false).is_err() {
             break;
         }
     }

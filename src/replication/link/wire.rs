@@ -101,6 +101,20 @@ impl Reader {
         Ok(read)
     }
 
+    /// As [`Reader::read`] where that need not wait; else nothing is read, and that is no end.
+    pub(super) fn read_what_is_there(&mut self, input: &mut BytesMut) -> io::Result<Option<usize>> {
+        let buffer = if self.opening.is_none() { &mut *input } else { &mut self.sealed };
+        buffer.reserve(READ);
+        match self.half.try_read_buf(buffer) {
+            Ok(read) => {
+                self.open(input)?;
+                Ok(Some(read))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn open(&mut self, input: &mut BytesMut) -> io::Result<()> {
         match &mut self.opening {
             Some(opening) => opening.open(&mut self.sealed, input),
@@ -137,12 +151,29 @@ impl Writer {
 
     /// Writes once. Nothing is lost if it is not waited for.
     pub(super) async fn write(&mut self) -> io::Result<()> {
-        self.written += self.half.write(&self.waiting[self.written..]).await?;
+        let written = self.half.write(&self.waiting[self.written..]).await?;
+        self.wrote(written);
+        Ok(())
+    }
+
+    /// As [`Writer::write`] as far as that need not wait.
+    pub(super) fn write_what_fits(&mut self) -> io::Result<()> {
+        while !self.is_idle() {
+            match self.half.try_write(&self.waiting[self.written..]) {
+                Ok(written) => self.wrote(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, bytes: usize) {
+        self.written += bytes;
         if self.written == self.waiting.len() {
             self.waiting.clear();
             self.written = 0;
         }
-        Ok(())
     }
 
     /// Writes all of `out`.

@@ -13,8 +13,14 @@ pub(super) const OUTPUT: usize = 128 * 1024;
 const PING_EVERY: u64 = 1_000;
 
 impl Session {
-    /// Appends what is to be sent now.
-    pub fn produce(&mut self, out: &mut Vec<u8>, now: Now) -> Result<(), SessionError> {
+    /// Appends what is to be sent now. With `paced` new changes are no reason to send, unless somebody
+    /// waits for the peer to have them.
+    pub fn produce(
+        &mut self,
+        out: &mut Vec<u8>,
+        now: Now,
+        paced: bool,
+    ) -> Result<(), SessionError> {
         let silence = now.0.saturating_sub(self.last_heard.0);
         if silence > SILENCE_MAX {
             return Err(SessionError::Silence(silence));
@@ -28,6 +34,9 @@ impl Session {
         }
         if self.answered && self.protocol >= frame::ERRANDS {
             self.produce_errands(out, now);
+        }
+        if paced && self.is_patient() {
+            return Ok(());
         }
         let mut drained = false;
         while self.answered && out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
@@ -44,6 +53,12 @@ impl Session {
             self.produce_behind_live(out);
         }
         Ok(())
+    }
+
+    /// Whether new changes may wait a moment for others to go with them: nobody waits for this node to
+    /// send or to hear anything.
+    pub fn is_patient(&self) -> bool {
+        self.is_in_sync() && self.durability.is_none() && !self.errands.any()
     }
 
     fn produce_signs_of_life(&mut self, out: &mut Vec<u8>, now: Now) {
