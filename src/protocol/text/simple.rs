@@ -1,7 +1,7 @@
 //! The requests that make up nearly all of a busy client's, read the shortest way.
 
 use super::super::KEY_MAX;
-use super::request::{Store, Verb};
+use super::request::{Store, Verb, find_any};
 
 /// Digits that no `u64` is too small for, and beyond which numbers are left to the full parser.
 const FLAGS_DIGITS: usize = 10;
@@ -38,7 +38,7 @@ pub fn parse_simple(
     fits: impl Fn(usize, u32, usize) -> bool,
 ) -> Option<(Simple<'_>, usize)> {
     let (name, rest) = buffer.split_first_chunk()?;
-    let end = word_end(&rest[..rest.len().min(KEY_MAX + 2)])?;
+    let end = find_any(&rest[..rest.len().min(KEY_MAX + 2)], [b' ', b'\n'])?;
     let (key, behind) = rest.split_at(end);
     match (name, behind[0]) {
         (b"get ", b'\n') => {
@@ -92,25 +92,6 @@ fn number(bytes: &[u8], digits: usize) -> Option<(u64, &[u8])> {
         at += 1;
     }
     (at > 0).then_some((number, &bytes[at..]))
-}
-
-/// Where the first space or line end is.
-#[inline]
-fn word_end(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHS: u64 = ONES << 7;
-    // The lowest bit that is set is that of the first byte which is zero.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for (number, chunk) in chunks.iter().enumerate() {
-        let word = u64::from_le_bytes(*chunk);
-        let ends = zeros(word ^ (ONES * b' ' as u64)) | zeros(word ^ (ONES * b'\n' as u64));
-        if ends != 0 {
-            return Some(number * 8 + (ends.trailing_zeros() / 8) as usize);
-        }
-    }
-    let before = bytes.len() - rest.len();
-    rest.iter().position(|&byte| matches!(byte, b' ' | b'\n')).map(|at| before + at)
 }
 
 #[cfg(test)]
