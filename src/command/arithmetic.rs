@@ -55,6 +55,10 @@ impl Context<'_> {
             misses.add(1);
             return Counted::NotFound;
         };
+        // What is empty is no number, whoever asks.
+        if item.value().is_empty() {
+            return Counted::NotANumber;
+        }
         if self.is_another(item, only) {
             return Counted::Exists;
         }
@@ -84,8 +88,8 @@ impl Context<'_> {
     }
 }
 
-/// Writes a number. memcached overwrites the digits in place, so one that is shorter than `width`
-/// keeps that.
+/// Writes a number. memcached overwrites the digits in place where there is room for them, so one
+/// that is shorter than `width` keeps that, and one that is longer makes a new item.
 pub(super) fn put_number(
     entry: &mut Entry<'_, '_>,
     number: u64,
@@ -98,7 +102,12 @@ pub(super) fn put_number(
     let digits = digits.format(number).as_bytes();
     let padding = [b' '; DIGITS_MAX];
     let padding = &padding[..width.saturating_sub(digits.len()).min(DIGITS_MAX)];
-    entry.put_marked(flags, exptime, &[digits, padding], mark)
+    let value = [digits, padding];
+    if digits.len() <= width {
+        entry.amend(flags, exptime, &value, mark)
+    } else {
+        entry.put_marked(flags, exptime, &value, mark)
+    }
 }
 
 /// What a stored number becomes: up it wraps, down it stops at 0. `None` if it is no number.

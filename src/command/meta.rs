@@ -89,7 +89,7 @@ impl Context<'_> {
             Verb::Get => self.meta_get(&call, out),
             Verb::Set => match meta.block {
                 Block::Value(value) => self.meta_set(&call, value, out),
-                Block::Bad => line(out, "CLIENT_ERROR bad data chunk"),
+                Block::Bad => self.meta_bad_chunk(&call, out),
                 Block::TooLarge => self.meta_too_large(&call, out),
             },
             Verb::Delete => self.meta_delete(&call, out),
@@ -123,27 +123,19 @@ impl Context<'_> {
     }
 
     fn meta_get(&self, call: &Call<'_, '_>, out: &mut Output) {
-        let touches = call.options.exptime.is_some();
-        let counter = if touches { &self.worker.cmd_touch } else { &self.worker.cmd_get };
-        counter.add(1);
-        if touches {
+        if call.options.exptime.is_some() {
             self.cache.store.prepare_touch(self.now);
         }
         match self.seek(call.key) {
-            Found::Hit(mut entry) => {
-                if let Some(stats) = entry.class_stats() {
-                    let hits = if touches { &mut stats.touch_hits } else { &mut stats.get_hits };
-                    *hits += 1;
-                }
-                return self.meta_show(call, &mut entry, false, out);
-            }
+            Found::Hit(mut entry) => return self.meta_show(call, &mut entry, false, out),
             Found::Miss => {}
             Found::Expired => self.worker.get_expired.add(1),
             Found::Flushed => self.worker.get_flushed.add(1),
         }
-        let misses = if touches { &self.worker.touch_misses } else { &self.worker.get_misses };
-        misses.add(1);
         if call.options.vivify.is_none() {
+            // A miss touches nothing, whatever it asks for.
+            self.worker.cmd_get.add(1);
+            self.worker.get_misses.add(1);
             return call.quietly("EN", out);
         }
         let Ok(mut entry) = self.cache.store.entry_with_room(call.key, 0, self.now) else {
@@ -157,6 +149,17 @@ impl Context<'_> {
         self.meta_show(call, &mut entry, created, out);
     }
 
+    /// Counts a hit; as one counts too what makes its item.
+    fn count_shown(&self, call: &Call<'_, '_>, entry: &mut Entry<'_, '_>) {
+        let touches = call.options.exptime.is_some();
+        let counter = if touches { &self.worker.cmd_touch } else { &self.worker.cmd_get };
+        counter.add(1);
+        if let Some(stats) = entry.class_stats() {
+            let hits = if touches { &mut stats.touch_hits } else { &mut stats.get_hits };
+            *hits += 1;
+        }
+    }
+
     fn meta_show(
         &self,
         call: &Call<'_, '_>,
@@ -164,6 +167,7 @@ impl Context<'_> {
         created: bool,
         out: &mut Output,
     ) {
+        self.count_shown(call, entry);
         let Some(item) = entry.item() else { return };
         let mark = item.mark();
         let known = call.options.compare.is_some() && self.matches(call, item);

@@ -195,7 +195,7 @@ impl Context<'_> {
     ) -> Stored {
         let refused = match verb {
             Verb::Add if entry.item().is_some() => {
-                entry.mark_read();
+                entry.mark_used();
                 Some(Stored::Declined)
             }
             Verb::Replace if entry.item().is_none() => Some(Stored::Declined),

@@ -318,6 +318,20 @@ impl Entry<'_, '_> {
         version
     }
 
+    /// Writes over the live item as memcached does in place: to those who ask for statistics it is
+    /// the same item still, and was read if it was read before.
+    pub fn amend(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
+        let fetched = self.item().is_some_and(|item| item.fetched());
+        let version = self.put_marked(flags, exptime, value, mark);
+        if let Some(at) = self.live {
+            self.shard.total_items -= 1;
+            if fetched {
+                self.shard.record_mut(at).mark_fetched();
+            }
+        }
+        version
+    }
+
     /// Deletes the live item, if there is one; returns the version of the delete.
     pub fn delete(&mut self) -> Option<Version> {
         let at = self.live.take()?;
@@ -354,6 +368,14 @@ impl Entry<'_, '_> {
         if let Some(at) = self.live {
             let seconds = self.now.seconds();
             self.shard.record_mut(at).mark_read(seconds);
+        }
+    }
+
+    /// Notes that a client asked for the live item to be there, and read nothing of it.
+    pub fn mark_used(&mut self) {
+        if let Some(at) = self.live {
+            let seconds = self.now.seconds();
+            self.shard.record_mut(at).mark_used(seconds);
         }
     }
 

@@ -411,10 +411,19 @@ impl<'a> RecordMut<'a> {
 
     /// Counts a read at `seconds`.
     pub(super) fn mark_read(&mut self, seconds: u32) {
-        let heat = self.byte(4);
-        let heat = if heat & HITS == HITS { heat } else { heat + 1 };
+        self.mark_fetched();
+        self.mark_used(seconds);
+    }
+
+    pub(super) fn mark_fetched(&mut self) {
         let fields = self.byte(1) | FETCHED;
         self.put(1, &[fields]);
+    }
+
+    /// Counts a use at `seconds`, as which a read counts too.
+    pub(super) fn mark_used(&mut self, seconds: u32) {
+        let heat = self.byte(4);
+        let heat = if heat & HITS == HITS { heat } else { heat + 1 };
         self.put(4, &(seconds << 8 | u32::from(heat)).to_le_bytes());
     }
 

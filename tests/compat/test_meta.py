@@ -89,6 +89,10 @@ def test_get(client, case):
     Case("F beyond 32 bits is cut", b"ms k 1 F4294967296\r\na\r\nmg k f\r\n", HD + b"HD f0\r\n"),
     Case("F of no number", b"ms k 1 F18446744073709551616\r\na\r\nms k 1 F-1\r\na\r\nms k 1 F\r\na\r\n", BAD_LINE * 3),
     Case("C0 on something", SET + b"ms k 1 C0\r\nb\r\n", HD + b"EX\r\n"),
+    Case("C0 on something, with I", SET + b"ms k 1 C0 I\r\nb\r\nms k 1 C0 I MR\r\nb\r\nmg k v\r\n", HD + b"EX\r\nEX\r\nVA 3\r\nabc\r\n"),
+    Case("C0 is any CAS to what is appended to", SET + b"ms k 1 MA C0\r\nd\r\nms k 1 MP C0 I\r\ne\r\nmg k v\r\n", HD + HD + HD + b"VA 5\r\neabcd\r\n"),
+    Case("C1 is not", SET + b"ms k 1 MA C1\r\nd\r\nms k 1 MP C1 I\r\ne\r\nmg k v\r\n", HD + b"EX\r\nEX\r\nVA 3\r\nabc\r\n"),
+    Case("a refused add reads nothing", SET + b"add k 0 0 1\r\nx\r\nms k 1 ME\r\nx\r\nmg k h\r\n", HD + b"NOT_STORED\r\nNS\r\nHD h0\r\n"),
     Case("C0 on nothing", b"ms k 1 C0\r\nb\r\n", b"NF\r\n"),
     Case("C with E stores nothing over something", SET + b"ms k 1 C1 ME\r\nb\r\n", HD + b"NS\r\n"),
     Case("C with R on nothing", b"ms k 1 C1 MR\r\nb\r\n", b"NF\r\n"),
@@ -147,6 +151,22 @@ def test_set(client, case):
         old=HD + b"CLIENT_ERROR invalid or duplicate flag\r\nVA 3 f5\r\nabc\r\n",
         why=LATER,
     ),
+    *(
+        Case(name, b"ms k 3 F5 T90\r\nabc\r\n" + sent + b"mg k s f t v\r\n", HD + HD + says, old=HD + BAD_MA + b"VA 3 s3 f5 t90\r\nabc\r\n", why=LATER)
+        for name, sent, says in (
+            ("x makes an item that stays", b"md k x\r\n", b"VA 0 s0 f0 t-1\r\n\r\n"),
+            ("x with T and F", b"md k x T30 F7\r\n", b"VA 0 s0 f7 t30\r\n\r\n"),
+            ("x with I", b"md k x I T30\r\n", b"VA 0 s0 f0 t30 X W\r\n\r\n"),
+        )
+    ),
+    Case(
+        "x freshens what is stale",
+        SET + b"md k I\r\nmg k\r\nmd k x\r\nmg k s\r\n",
+        HD + HD + b"HD X W\r\n" + HD + b"HD s0\r\n",
+        old=HD + HD + b"HD X W\r\n" + BAD_MA + b"HD s3 Z X\r\n",
+        why=LATER,
+    ),
+    Case("I leaves it as read as it was", SET + b"mg k\r\nmd k I\r\nmg k h\r\n", HD + HD + HD + b"HD h1 X W\r\n"),
 )
 def test_delete(client, case):
     client.play(case)
@@ -177,6 +197,9 @@ def test_delete(client, case):
     Case("a miss with N begins", b"ma n N30 J13 v t\r\nma n v\r\n", b"VA 2 t30\r\n13\r\nVA 2\r\n14\r\n"),
     Case("T sets the expiry", NUM + b"ma n T50 t\r\n", HD + b"HD t50\r\n"),
     Case("q hides a success", NUM + b"ma n q v\r\nmn\r\n", HD + b"MN\r\n"),
+    Case("q shows the item that N makes", b"ma n N30 q\r\nma n N30 q v\r\nmn\r\n", HD + b"MN\r\n"),
+    Case("what is empty is no number, whatever its CAS", b"ms n 0\r\n\r\nma n C1\r\n", HD + NO_NUMBER),
+    Case("a longer number is a new item", NUM + b"mg n\r\nma n D90\r\nmg n h\r\n", HD * 3 + b"HD h0\r\n"),
     Case("k and O come back", NUM + b"ma n k O1\r\n", HD + b"HD kn O1\r\n"),
     Case("a wrong CAS", NUM + b"ma n C1\r\n", HD + b"EX\r\n"),
     Case("no number", SET + b"ma k\r\n", HD + NO_NUMBER),
@@ -289,6 +312,29 @@ def test_a_cas_of_the_clients_choice(client, length):
     assert cas(client) != 400
 
 
+def test_counting_leaves_an_item_as_read_as_it_was(client):
+    # One after another: memcached leaves alone what a reply under way still holds.
+    for sent, says in (
+        (NUM + b"ma n\r\n", HD * 2),
+        (b"mg n h\r\n", b"HD h0\r\n"),
+        (b"ma n\r\n", HD),
+        (b"incr n 1\r\n", b"13\r\n"),
+        (b"mg n h\r\n", b"HD h1\r\n"),
+    ):
+        client.ask(sent, says)
+
+
+def test_what_x_empties_keeps_its_cas_but_with_I(client):
+    if client.server.version < (1, 6, 45):
+        pytest.skip(LATER)
+    client.ask(SET, HD)
+    before = cas(client)
+    client.ask(b"md k x\r\n", HD)
+    assert cas(client) == before
+    client.ask(b"md k x E9\r\nmg k c\r\nmd k x I\r\n", HD + b"HD c9\r\n" + HD)
+    assert cas_of_stale(client) > before
+
+
 def test_debug_shows_an_item_without_reading_it(client):
     client.ask(b"me k\r\n", b"EN\r\n")
     client.ask(b"ms k 3 T100\r\nabc\r\n", HD)
@@ -324,11 +370,20 @@ def test_me_is_counted(client):
         (b"", b"mg k", {"cmd_get": 1, "get_misses": 1}),
         (b"ms k 1\r\n1\r\n", b"ma k", {"incr_hits": 1}),
         (b"", b"ma k MD", {"decr_misses": 1}),
+        (b"", b"ma k N0", {}),
+        (b"", b"mg k T9", {"cmd_get": 1, "get_misses": 1}),
+        (b"", b"mg k N30", {"cmd_get": 1, "get_hits": 1}),
+        (b"", b"mg k N30 T9", {"cmd_touch": 1, "touch_hits": 1}),
+        (b"ms k 1\r\n1\r\n", b"ms k 1 C999\r\n2", {"cmd_set": 1, "cas_badval": 1}),
+        (b"ms k 1\r\n1\r\n", b"ms k 1 C0 I\r\n2", {"cmd_set": 1, "cas_badval": 1}),
+        (b"ms k 1\r\n1\r\nmd k I\r\n", b"ms k 1 C1 I\r\n2", {"cmd_set": 1, "cas_hits": 1}),
+        (b"ms k 1\r\n1\r\n", b"ms k 1 C1 MA\r\n2", {"cmd_set": 1}),
+        (b"", b"ms k 1\r\n1x", {"cmd_set": 1}),
     ],
 )
 def test_meta_commands_are_counted_as_what_they_do(launch, before, command, moved):
     names = ("cmd_get", "get_hits", "get_misses", "cmd_touch", "touch_hits", "touch_misses", "delete_hits", "delete_misses",
-             "incr_hits", "incr_misses", "decr_hits", "decr_misses")  # fmt: skip
+             "incr_hits", "incr_misses", "decr_hits", "decr_misses", "cmd_set", "cas_hits", "cas_badval")  # fmt: skip
     with launch().client() as client:
         client.talk(before)
         start = client.stats()

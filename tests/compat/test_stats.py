@@ -105,6 +105,21 @@ def test_items_are_counted(launch):
 
 
 @pytest.mark.parametrize(
+    "commands, stored_anew",
+    [
+        (b"incr k 1\r\nincr k 9\r\ndecr k 15\r\nma k\r\n", 0),
+        (b"incr k 90\r\n", 1),
+        (b"md k I\r\nmd k I T30\r\ntouch k 9\r\n", 0),
+        (b"append k 0 0 1\r\n1\r\nset k 0 0 1\r\n1\r\n", 2),
+    ],
+)
+def test_what_is_changed_in_place_is_no_further_item(launch, commands, stored_anew):
+    with launch().client() as client:
+        client.talk(stored("k", "10") + commands)
+        assert client.stats()["total_items"] == str(1 + stored_anew)
+
+
+@pytest.mark.parametrize(
     "name, before",
     [("get_expired", stored("k", "a", exptime=-1)), ("get_flushed", stored("k", "a") + b"flush_all\r\n")],
 )

@@ -107,22 +107,28 @@ impl Context<'_> {
             return Some("HD");
         };
         if mode == b'E' {
-            entry.mark_read();
+            entry.mark_used();
             return Some("NS");
         }
-        let older = options.has(b'I') && options.compare.is_some_and(|cas| cas < item.cas());
         let matches = self.matches(call, item);
-        let (held, held_mark) = (item.exptime(), item.mark());
-        if let (Some(_), Some(stats)) = (options.compare, entry.class_stats()) {
-            let counter = if matches { &mut stats.cas_hits } else { &mut stats.cas_badval };
-            *counter += 1;
-        }
-        if !matches && (joins || !older) {
-            return Some("EX");
-        }
         if joins {
+            // To these a CAS of 0 is any.
+            if !matches && options.compare != Some(0) {
+                return Some("EX");
+            }
             let joined = self.put_joined(entry, call.key, value, mode == b'A', mark);
             return joined.map(|_| "HD");
+        }
+        let is_older = |cas: u64| cas != 0 && cas < item.cas();
+        let older = options.has(b'I') && options.compare.is_some_and(is_older);
+        let (held, held_mark) = (item.exptime(), item.mark());
+        if let (Some(_), Some(stats)) = (options.compare, entry.class_stats()) {
+            let stores = matches || older;
+            let counter = if stores { &mut stats.cas_hits } else { &mut stats.cas_badval };
+            *counter += 1;
+        }
+        if !matches && !older {
+            return Some("EX");
         }
         if matches {
             entry.put_marked(options.flags, exptime, &[value], mark);
@@ -155,27 +161,28 @@ impl Context<'_> {
             self.worker.delete_misses.add(1);
             return call.answer("EX", out);
         }
-        let mut flags = item.flags();
-        let exptime = options.exptime.map_or(item.exptime(), |time| expiry(time, self.now));
-        let mut value = Vec::new();
+        let exptime = options.exptime.map(|time| expiry(time, self.now));
+        let mut mark = Mark { cas: options.cas, stale: stales, won: false, ..item.mark() };
         if empties {
-            flags = options.flags;
+            // It is a new item in the old one's place. Only with `I` does it get another CAS.
+            let kept = (!stales).then(|| item.cas());
+            mark.cas = mark.cas.or(kept);
+            entry.put_marked(options.flags, exptime.unwrap_or(0), &[], mark);
         } else if stales {
-            value = item.value().to_vec();
+            let (flags, held) = (item.flags(), item.exptime());
+            let value = item.value().to_vec();
+            entry.amend(flags, exptime.unwrap_or(held), &[&value], mark);
         }
-        let mut mark = Mark { cas: options.cas, ..item.mark() };
-        if stales {
-            (mark.stale, mark.won) = (true, false);
-        } else if let Some(stats) = entry.class_stats() {
-            stats.delete_hits += 1;
-        }
-        if stales || empties {
-            entry.put_marked(flags, exptime, &[&value], mark);
-        } else {
+        if !stales {
+            if let Some(stats) = entry.class_stats() {
+                stats.delete_hits += 1;
+            }
             if let Some(item) = entry.item() {
                 self.deleting(call.key, item, "md");
             }
-            entry.delete();
+            if !empties {
+                entry.delete();
+            }
         }
         drop(entry);
         call.quietly("HD", out);
@@ -190,10 +197,10 @@ impl Context<'_> {
         let mut entry = room.unwrap_or_else(|_| store.entry(call.key, self.now));
         self.opened(call.key, &entry);
         let Some(item) = entry.item() else {
-            let misses =
-                if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
-            misses.add(1);
             if options.vivify.is_none() {
+                let misses =
+                    if increment { &self.worker.incr_misses } else { &self.worker.decr_misses };
+                misses.add(1);
                 return call.answer("NF", out);
             }
             if !roomy {
@@ -204,8 +211,9 @@ impl Context<'_> {
             self.tell_begun(call.key, version, &entry);
             return self.meta_counted(call, &entry, options.initial, None, out);
         };
-        // Here, and only here, a CAS of 0 is any.
-        if options.compare != Some(0) && !self.matches(call, item) {
+        // What is empty is no number, whoever asks. Here too a CAS of 0 is any.
+        let empty = item.value().is_empty();
+        if !empty && options.compare != Some(0) && !self.matches(call, item) {
             return call.answer("EX", out);
         }
         let Some(new) = counted(item.value(), options.delta.unwrap_or(1), increment) else {
@@ -236,7 +244,9 @@ impl Context<'_> {
         held: Option<u32>,
         out: &mut Output,
     ) {
-        let Some(item) = entry.item().filter(|_| !call.options.has(b'q')) else { return };
+        // Who makes the item is told so.
+        let silent = call.options.has(b'q') && held.is_some();
+        let Some(item) = entry.item().filter(|_| !silent) else { return };
         let with_value = call.options.has(b'v');
         if with_value {
             out.push(b"VA ");
@@ -258,6 +268,14 @@ impl Context<'_> {
             out.push_number(number);
             out.push(b"\r\n");
         }
+    }
+
+    /// A data block of the wrong length was thrown away; memcached counts it as a set.
+    pub(super) fn meta_bad_chunk(&self, call: &Call<'_, '_>, out: &mut Output) {
+        let store = &self.cache.store;
+        let size = store.item_size(call.key.len(), call.options.flags, call.meta.length);
+        store.entry(call.key, self.now).stats_of_size(size).cmd_set += 1;
+        line(out, "CLIENT_ERROR bad data chunk");
     }
 
     pub(super) fn meta_too_large(&self, call: &Call<'_, '_>, out: &mut Output) {
