@@ -90,6 +90,8 @@ worker_counters! {
     bytes_read,
     /// Bytes that went to clients.
     bytes_written,
+    /// Searches for dead items and dumps that clients asked for.
+    crawler_starts,
     /// Times a connection had to let others go first.
     conn_yields,
     /// Clients sent away for being idle.

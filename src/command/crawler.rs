@@ -2,6 +2,7 @@
 
 use super::Cache;
 use super::dump::{Dump, Steps};
+use super::operation::Context;
 use super::reply::line;
 use super::text::Outcome;
 use crate::protocol::text::{BAD_FORMAT, Words};
@@ -33,15 +34,16 @@ struct Items {
 }
 
 /// Does `lru_crawler` with these arguments.
-pub(super) fn run<'a>(cache: &Cache, now: Now, args: Words<'_>, out: &mut Output) -> Outcome<'a> {
+pub(super) fn run<'a>(context: &Context<'_>, args: Words<'_>, out: &mut Output) -> Outcome<'a> {
+    let &Context { cache, .. } = context;
     let args: Vec<&[u8]> = args.take(3).collect();
     let reply = match args[..] {
-        [word, classes] if b"crawl".starts_with(word) => crawl(cache, classes),
+        [word, classes] if b"crawl".starts_with(word) => crawl(context, classes),
         [word, classes] if b"metadump".starts_with(word) => {
-            return dump(cache, now, Kind::Meta, classes, out);
+            return dump(context, Kind::Meta, classes, out);
         }
         [word, classes] if b"mgdump".starts_with(word) => {
-            return dump(cache, now, Kind::Get, classes, out);
+            return dump(context, Kind::Get, classes, out);
         }
         [word, items] if b"tocrawl".starts_with(word) => {
             parse_u32_cut(items).map_or(BAD_FORMAT, |_| "OK")
@@ -66,7 +68,8 @@ pub(super) fn run<'a>(cache: &Cache, now: Now, args: Words<'_>, out: &mut Output
 }
 
 /// The search goes through all classes at once, so any class stands for all.
-fn crawl(cache: &Cache, classes: &[u8]) -> &'static str {
+fn crawl(context: &Context<'_>, classes: &[u8]) -> &'static str {
+    let &Context { cache, worker, .. } = context;
     if !cache.store.crawling() {
         return DISABLED;
     }
@@ -75,6 +78,7 @@ fn crawl(cache: &Cache, classes: &[u8]) -> &'static str {
     }
     match class_set(classes) {
         Ok(_) => {
+            worker.crawler_starts.add(1);
             cache.store.crawl_soon();
             "OK"
         }
@@ -82,9 +86,11 @@ fn crawl(cache: &Cache, classes: &[u8]) -> &'static str {
     }
 }
 
-fn dump<'a>(cache: &Cache, now: Now, kind: Kind, classes: &[u8], out: &mut Output) -> Outcome<'a> {
+fn dump<'a>(context: &Context<'_>, kind: Kind, classes: &[u8], out: &mut Output) -> Outcome<'a> {
+    let &Context { cache, worker, now } = context;
     match items(cache, kind, classes) {
         Ok(items) => {
+            worker.crawler_starts.add(1);
             line(out, "OK");
             Dump::begin(items, cache, now, out)
         }

@@ -15,6 +15,9 @@ use conns::Connections;
 use sizes::Sizes;
 use std::sync::atomic::Ordering;
 
+/// Size of memcached's table of keys at the start, as a power of two.
+const HASH_POWER: u32 = 16;
+
 /// Does `stats` with these arguments. As in memcached, the beginning of a word is enough but for the
 /// tables of the engine.
 pub(super) fn run<'a>(context: &Context<'_>, mut args: Words<'_>, out: &mut Output) -> Outcome<'a> {
@@ -57,7 +60,7 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
     process(cache, out);
     connections(cache, out);
     commands(cache, &total, out);
-    let hash_power = (total.number.max(1 << 15)).next_power_of_two().ilog2();
+    let hash_power = hash_power(cache, total.number);
     stat(out, "threads", cache.settings.threads);
     stat(out, "conn_yields", cache.totals().conn_yields);
     stat(out, "hash_power_level", hash_power);
@@ -78,8 +81,9 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
         "lru_maintainer_juggles",
         "malloc_fails",
     ] {
+        let value = if name == "lru_crawler_starts" { cache.totals().crawler_starts } else { 0 };
         if is_shown(cache, name) {
-            stat(out, name, 0);
+            stat(out, name, value);
         }
     }
     let log = cache.watch.stats();
@@ -100,6 +104,14 @@ fn general(cache: &Cache, now: Now, out: &mut Output) {
         stat(out, "replication", if cache.replication.is_some() { "MASTER" } else { "NONE" });
         stat(out, "repcached_version", env!("CARGO_PKG_VERSION"));
     }
+}
+
+/// How large memcached's table of keys would be, as the power of two that it grows to: half as many
+/// items again as it has places make it grow.
+fn hash_power(cache: &Cache, items: u64) -> u32 {
+    let told = cache.settings.unused.get("hashpower_init").and_then(|power| power.parse().ok());
+    let least = told.filter(|&power| power != 0).unwrap_or(HASH_POWER);
+    least.max(items.saturating_mul(2).div_ceil(3).max(1).next_power_of_two().ilog2())
 }
 
 fn tls(cache: &Cache, out: &mut Output) {

@@ -131,7 +131,7 @@ pub(super) fn perform<'a>(
         Request::Lru(args) => tuning::lru(cache, args),
         Request::Crawler(args) => {
             let mark = out.mark();
-            let outcome = crawler::run(cache, now, args, out);
+            let outcome = crawler::run(&context, args, out);
             if noreply {
                 // It is a word too many, or no class: no dump has begun.
                 out.rewind(mark);

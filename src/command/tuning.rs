@@ -50,6 +50,13 @@ fn automove(args: &[&[u8]]) -> &'static str {
             Some(_) => "CLIENT_ERROR automove window too low or too high",
             None => "ERROR",
         },
+        [word]
+            if [&b"ratio"[..], b"freeratio", b"window"]
+                .iter()
+                .any(|known| known.starts_with(word)) =>
+        {
+            "ERROR"
+        }
         [level, ..] => match parse_u32_cut(level) {
             Some(0..=2) => "OK",
             Some(_) => "ERROR",

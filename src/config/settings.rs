@@ -290,6 +290,7 @@ impl Settings {
     }
 
     fn apply_text(&mut self, flag: Flag, text: &str, source: &Source) -> Checked<()> {
+        let text = self.number(flag, text, source);
         match flag {
             Flag::Port => self.tcp_port.put(value::port(text)?, source),
             Flag::UdpPort => self.udp_port.put(value::port(text)?, source),
@@ -315,7 +316,7 @@ impl Settings {
                 let message = "Number of requests per event must be greater than 0";
                 self.requests_per_event.put(value::positive(text, message)?, source);
             }
-            Flag::Backlog => self.backlog.put(value::natural(text, "Listen backlog")?, source),
+            Flag::Backlog => self.backlog.put(value::backlog(text)?, source),
             Flag::Protocol => self.protocol.put(value::protocol(text)?, source),
             Flag::ItemSize => self.item_size_max.put(value::item_size(text)?, source),
             Flag::Peer => {
@@ -337,6 +338,26 @@ impl Settings {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The value of a flag that takes a number, without what memcached ignores behind one.
+    fn number<'t>(&mut self, flag: Flag, text: &'t str, source: &Source) -> &'t str {
+        let decimal = match flag {
+            Flag::Port | Flag::UdpPort | Flag::Memory | Flag::Connections | Flag::ChunkSize => {
+                false
+            }
+            Flag::Threads | Flag::Requests | Flag::Backlog | Flag::NapiIds => false,
+            Flag::GrowthFactor => true,
+            _ => return text,
+        };
+        let (number, ignored) = value::in_front(text, decimal);
+        if ignored {
+            let flag = cli::name(flag);
+            let warning =
+                format!("{source}: {flag} {text}: taken for {number}, as memcached takes it");
+            self.warnings.push(warning);
+        }
+        number
     }
 
     fn idle_flag(&mut self, flag: Flag, reason: &str, source: &Source) {

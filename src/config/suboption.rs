@@ -4,7 +4,7 @@
 use super::settings::{Settings, Source};
 use super::tls;
 use super::unused;
-use super::value::{Checked, Complaint};
+use super::value::{Checked, Complaint, in_front};
 
 const USAGE: u8 = 64;
 
@@ -64,7 +64,7 @@ static SPECS: &[Spec] = &[
     spec(&["slab_automove"], Value::Optional(automove), SLABS),
     spec(&["slab_automove_ratio"], Value::Needed("Missing slab_automove_ratio argument", ratio), SLABS),
     spec(&["slab_automove_window"], Value::Needed("Missing slab_automove_window argument", window), SLABS),
-    spec(&["slab_automove_freeratio"], Value::Needed("Missing slab_automove_freeratio argument", any), SLABS),
+    spec(&["slab_automove_freeratio"], Value::Needed("Missing slab_automove_freeratio argument", free_ratio), SLABS),
     spec(&["slab_chunk_max"], Value::Needed("Missing slab_chunk_max argument", chunk_max), "but for -I, which must be a multiple of it"),
     spec(&["slab_sizes"], Value::Needed("Missing slab_sizes argument", sizes), SLABS),
     spec(&["lru_crawler", "no_lru_crawler"], Value::Unused, ""),
@@ -264,6 +264,11 @@ fn ratio(text: &str) -> Result<(), String> {
     ensure(fits, "slab_automove_ratio must be > 0 and < 1")
 }
 
+fn free_ratio(text: &str) -> Result<(), String> {
+    let number: Result<f64, _> = text.trim().parse();
+    ensure(number.is_ok(), "could not parse argument to slab_automove_freeratio")
+}
+
 fn window(text: &str) -> Result<(), String> {
     ensure(leading(text) > 2, "slab_automove_window must be > 2")
 }
@@ -299,6 +304,6 @@ fn percent(which: &str, text: &str) -> Result<(), String> {
 }
 
 fn factor(which: &str, text: &str) -> Result<(), String> {
-    let fits = text.trim().parse().is_ok_and(|factor: f64| factor > 0.0);
+    let fits = in_front(text, true).0.trim().parse().is_ok_and(|factor: f64| factor > 0.0);
     ensure(fits, format!("{which}_max_factor must be > 0"))
 }

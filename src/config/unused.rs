@@ -3,6 +3,7 @@
 
 use super::settings::{Settings, Source};
 use super::suboption::leading;
+use super::value::in_front;
 use crate::store::PAGE;
 
 /// memcached's largest chunk, unless it is told otherwise, in bytes.
@@ -36,7 +37,10 @@ pub(super) fn take(name: &str, value: &str, settings: &mut Settings, source: &So
 fn shown(name: &str, value: &str) -> Vec<(&'static str, String)> {
     let number = || leading(value).to_string();
     let unsigned = |unit: u64| (value.trim().parse().unwrap_or(0) * unit).to_string();
-    let decimal = |places| format!("{:.places$}", value.trim().parse().unwrap_or(0.0));
+    let decimal = |places| {
+        let number = in_front(value, true).0.trim().parse().unwrap_or(0.0);
+        format!("{number:.places$}")
+    };
     let text = String::from;
     match name {
         "hashpower" => vec![("hashpower_init", number())],

@@ -82,15 +82,34 @@ pub(super) fn positive(text: &str, message: &str) -> Checked<u32> {
     }
 }
 
-/// A whole number from zero.
-pub(super) fn natural(text: &str, name: &str) -> Checked<u32> {
+/// `-b`; below zero is as many as the system allows.
+pub(super) fn backlog(text: &str) -> Checked<u32> {
     match text.trim().parse::<i32>() {
-        Ok(number) if number >= 0 => Ok(number.unsigned_abs()),
-        _ => Err(Complaint::new(
+        Ok(number) => Ok(u32::try_from(number).unwrap_or(i32::MAX.unsigned_abs())),
+        Err(_) => Err(Complaint::new(
             USAGE,
-            format!("{name} must be a whole number, not {text:?}."),
+            format!("Listen backlog must be a whole number, not {text:?}."),
             "write a whole number, 0 or more",
         )),
+    }
+}
+
+/// The number that `text` begins with, and whether something stands behind it that is ignored, as
+/// memcached does with that of `1024m`.
+pub(super) fn in_front(text: &str, decimal: bool) -> (&str, bool) {
+    let trimmed = text.trim();
+    let digits = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
+    let mut points = usize::from(decimal);
+    let behind = digits.find(|c: char| {
+        let point = c == '.' && points > 0;
+        points -= usize::from(point);
+        !point && !c.is_ascii_digit()
+    });
+    match behind {
+        Some(at) if digits[..at].contains(|c: char| c.is_ascii_digit()) => {
+            (&trimmed[..trimmed.len() - digits.len() + at], true)
+        }
+        _ => (text, false),
     }
 }
 

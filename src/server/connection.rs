@@ -132,7 +132,9 @@ impl Connection {
                 // On the heap, as is the rest that few connections need.
                 Box::pin(watching::show(&mut self.socket, &subscription, counters)).await
             }
-            None => result.unwrap_or_else(|error| presence::end_of(&error)),
+            None => result.unwrap_or_else(|error| {
+                presence::failed(&error, self.socket.fd(), &self.cache, self.worker)
+            }),
         };
         presence::tell(&self.seat, self.socket.fd(), Some(end), &self.cache, self.worker);
         end

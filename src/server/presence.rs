@@ -4,15 +4,23 @@ use super::connection::End;
 use crate::command::Cache;
 use crate::command::roster::Seat;
 use crate::watch::{Event, Reason, Streams};
+use nix::errno::Errno;
 use std::io;
 use std::os::fd::RawFd;
 
-/// How a connection ended that could not be read or written any more.
-pub(super) fn end_of(error: &io::Error) -> End {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => End::Closed,
-        _ => End::Broken,
+/// How a connection ended that could not be read or written any more, which is told unless the
+/// client left.
+pub(super) fn failed(error: &io::Error, client: RawFd, cache: &Cache, worker: usize) -> End {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return End::Closed;
     }
+    if cache.watch.wants(Streams::CONNECTIONS) {
+        let number = error.raw_os_error();
+        let why = number
+            .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());
+        cache.watch.tell(Some(worker), &Event::Failed { client, why: &why });
+    }
+    End::Broken
 }
 
 /// Tells that a client came or, with an `end`, that it went.

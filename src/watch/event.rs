@@ -80,6 +80,13 @@ pub enum Event<'a> {
         /// Its descriptor.
         client: i32,
     },
+    /// A client's connection could not be read or written any more.
+    Failed {
+        /// Its descriptor.
+        client: i32,
+        /// Why.
+        why: &'a str,
+    },
     /// A client's TLS handshake failed.
     Unshaken {
         /// Its descriptor.
@@ -153,9 +160,10 @@ impl Event<'_> {
             Event::Stored { .. } => Streams::MUTATIONS,
             Event::Evicted { .. } => Streams::EVICTIONS,
             Event::Deleted { .. } => Streams::DELETIONS,
-            Event::Opened { .. } | Event::Closed { .. } | Event::Unshaken { .. } => {
-                Streams::CONNECTIONS
-            }
+            Event::Opened { .. }
+            | Event::Closed { .. }
+            | Event::Failed { .. }
+            | Event::Unshaken { .. } => Streams::CONNECTIONS,
         }
     }
 
@@ -204,6 +212,7 @@ impl Event<'_> {
                 };
                 writeln!(line, "reason={reason} cfd={client}")
             }
+            Event::Failed { client, why } => writeln!(line, "type=connerr fd={client} msg={why}"),
             Event::Unshaken { client, why } => {
                 writeln!(line, "type=conntlserr fd={client} msg={why}")
             }

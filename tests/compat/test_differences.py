@@ -1,6 +1,7 @@
 """What docs/compatibility.md says of the differences to memcached, where no other test shows it."""
 
 import ast
+import contextlib
 import re
 import socket
 import struct
@@ -75,6 +76,45 @@ def test_a_long_line_of_passwords_ends_the_start(own, binary, tmp_path):
     done = daemon.run(binary, *HARMLESS, "-Y", users)
     assert done.returncode == 1
     assert f"Authfile [{users}] has a malformed entry." in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-p", "-U", "-m", "-c", "-t", "-R", "-n", "-f", "-a", "-b"])
+@pytest.mark.parametrize("value", ["x", "", "-", "99999999999999999999"])
+def test_a_value_that_begins_with_no_number_ends_the_start(own, binary, option, value):
+    if option == "-f" and value.isdigit():
+        pytest.skip("a factor may be as large as it likes")
+    done = daemon.run(binary, *HARMLESS, option, value)
+    assert done.returncode in (1, 64) and done.stderr
+
+
+def test_as_many_clients_as_c_says_are_served(own, launch):
+    server = launch("-c", "5")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for _ in range(5)]
+        for client in clients:
+            client.ask(b"mn\r\n", b"MN\r\n")
+        with server.client() as surplus:
+            assert surplus.rest() == b"ERROR Too many open connections\r\n"
+
+
+def test_statistics_of_parts_that_are_not_here_are_0(own, client):
+    client.talk(stored("k", "v") * 100 + b"get k\r\n" * 100)
+    absent = re.compile(
+        "response_obj_.*|read_buf_.*|reserved_fds|slab_.*|slabs_moved|lru_crawler_running|lru_maintainer_juggles"
+        "|malloc_fails|lrutail_reflocked|moves_.*|direct_reclaims|lru_bumps_dropped"
+    )
+    stats = client.stats()
+    found = {name: value for name, value in stats.items() if absent.fullmatch(name)}
+    assert len(found) == 27 and set(found.values()) == {"0"}
+    assert stats["libevent"].startswith("none ")
+
+
+def test_all_items_of_a_class_are_cold(own, launch):
+    with launch().client() as client:
+        client.talk(stored("a", "v") + stored("b", "v") + b"get a b\r\n")
+        stats = client.stats(b"items")
+    wanted = {"number": "2", "number_hot": "0", "number_warm": "0", "number_cold": "2", "hits_to_cold": "2"}
+    assert {name: stats[f"items:1:{name}"] for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("option", ["-S", "-Y"])

@@ -94,6 +94,7 @@ def as_root():
         (["-o", "slab_automove=7"], 1, "slab_automove must be between 0 and 2"),
         (["-o", "slab_automove_ratio"], 1, "Missing slab_automove_ratio argument"),
         (["-o", "slab_automove_ratio=2"], 1, "slab_automove_ratio must be > 0 and < 1"),
+        (["-o", "slab_automove_freeratio=x"], 1, "could not parse argument to slab_automove_freeratio"),
         (["-o", "slab_automove_window=1"], 1, "slab_automove_window must be > 2"),
         (["-o", "slab_sizes=9-5"], USAGE, "slab size 9 is out of valid range"),
         (["-o", "tail_repair_time=3"], 1, "Cannot set tail_repair_time to less than 10 seconds"),

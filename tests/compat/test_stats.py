@@ -271,6 +271,34 @@ def is_new(name, option):
     return option == "no_slab_reassign" and name == "slab_reassign_evictions_nomem"
 
 
+@pytest.mark.parametrize(
+    "options, items, power",
+    [((), 0, 16), (("-o", "hashpower=13"), 0, 13), (("-o", "hashpower=13"), 12_288, 13), (("-o", "hashpower=13"), 12_400, 14)],
+)
+def test_the_table_of_keys_is_as_large_as_memcacheds(launch, options, items, power):
+    with launch(*options).client() as client:
+        for first in range(0, items, 1000):
+            keys = range(first, min(first + 1000, items))
+            client.talk(b"".join(b"set k%d 0 0 0 noreply\r\n\r\n" % key for key in keys))
+
+        def grown():
+            stats = client.stats()
+            return stats["hash_is_expanding"] == "0" and stats["hash_power_level"] == str(power) and stats
+
+        stats = eventually("the table has grown", grown)
+        assert int(stats["hash_bytes"]) == 8 << power
+
+
+def test_searches_that_clients_ask_for_are_counted(client, launch):
+    if client.server.version < (1, 6, 45):
+        pytest.skip("memcached counts those of its own too")
+    with launch().client() as other:
+        other.talk(b"lru_crawler crawl all\r\nlru_crawler metadump all\r\nlru_crawler mgdump 1\r\nlru_crawler crawl x\r\n")
+        assert other.stats()["lru_crawler_starts"] == "3"
+        other.ask(b"stats reset\r\n", b"RESET\r\n")
+        assert other.stats()["lru_crawler_starts"] == "0"
+
+
 def test_cpu_time_is_that_of_the_process(client):
     ticks = os.sysconf("SC_CLK_TCK")
     client.talk(stored("k", "x" * 100_000) + b"get k\r\n" * 300)

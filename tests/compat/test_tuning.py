@@ -43,6 +43,7 @@ FACTORS = b"ERROR hot/warm age factors must be greater than 0\r\n"
     Case("silent automove", b"slabs automove 1 noreply\r\nslabs automove noreply\r\n", b""),
     Case("automove ratio", b"slabs automove ratio 0.5\r\nslabs automove ratio 0.8\r\n", b"OK\r\n" * 2),
     Case("automove ratio of no number", b"slabs automove ratio x\r\n", b"ERROR\r\n"),
+    Case("automove of which nothing is said", b"slabs automove ratio\r\nslabs automove window\r\n", b"ERROR\r\n" * 2, old=b"ERROR\r\n" + BAD_LINE, why=NEW),
     Case("automove window", b"slabs automove window 3\r\n", b"OK\r\n", old=BAD_LINE, why=NEW),
     Case(
         "automove window out of bounds",

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import time
 
 import pytest
@@ -211,6 +212,20 @@ def test_the_first_streams_are_the_look_ups(server):
     with Watcher(server) as watcher, server.client() as client:
         client.talk(stored("k", "5") + b"get k\r\n")
         assert [fields(line)["type"] for line in watcher.lines(2)] == ["item_get"] * 2
+
+
+def test_a_connection_that_breaks_is_told_with_the_reason(launch):
+    server = launch()
+    if server.version < RULES_OF_1_6_45:
+        pytest.skip("1.6.18 tells no errors")
+    with Watcher(server, "connevents") as watcher, server.client() as client:
+        client.ask(b"mn\r\n", b"MN\r\n")
+        assert watcher.line().startswith("type=conn_new ")
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        assert re.fullmatch(r"type=connerr fd=\d+ msg=Connection reset by peer", watcher.line())
+        closed = fields(watcher.line())
+        assert (closed["type"], closed["reason"]) == ("conn_close", "error")
 
 
 @pytest.mark.parametrize("stream", ["rawcmds", "sysevents", "proxyreqs", "proxyevents", "proxyuser"])
