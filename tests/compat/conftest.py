@@ -1,10 +1,15 @@
 """Every test runs once per daemon under test; see daemon.binaries()."""
 
 import contextlib
+import os
 
 import pytest
 
 from . import daemon
+
+# libsasl looks for its plugins as soon as pylibmc is imported, and a wheel's own in the wrong place.
+if daemon.SASL_PLUGINS:
+    os.environ.setdefault("SASL_PATH", str(daemon.SASL_PLUGINS[0].parent))
 
 
 def pytest_generate_tests(metafunc):

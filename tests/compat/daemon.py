@@ -12,6 +12,7 @@ import pytest
 from .wire import PATIENCE, Client, eventually
 
 TOP = Path(__file__).resolve().parents[2]
+SASL_PLUGINS = sorted(Path("/usr").glob("lib*/**/sasl2/libplain.so"))
 
 
 def binaries():

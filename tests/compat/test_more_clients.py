@@ -14,6 +14,7 @@ from pymemcache.client.base import PooledClient
 from pymemcache.client.hash import HashClient
 
 from .certificates import Identity, new_authority, trusting
+from .daemon import SASL_PLUGINS
 from .wire import eventually
 
 LARGE = "0123456789" * 60_000
@@ -43,12 +44,35 @@ def binary_memcached(request, binary, launch, tmp_path):
     client.disconnect_all()
 
 
+@pytest.fixture(params=["plain", "with a password"])
+def connect_libmc(request, binary, launch, tmp_path):
+    """Makes clients of one daemon."""
+    login = {}
+    if request.param == "plain":
+        server = launch()
+    elif binary.resolve().name != "paircached":
+        pytest.skip("Debian's memcached has no file of passwords")
+    elif not (pylibmc.support_sasl and SASL_PLUGINS):
+        pytest.skip("pylibmc is built without SASL, or libsasl's plugins are not installed")
+    else:
+        users = tmp_path / "users"
+        users.write_text("foo:bar\n")
+        server = launch("-S", env={"MEMCACHED_SASL_PWDB": str(users)})
+        login = {"username": "foo", "password": "bar"}
+    made = []
+
+    def connect(**behaviors):
+        made.append(pylibmc.Client([server.address], binary=True, behaviors=behaviors, **login))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.disconnect_all()
+
+
 @pytest.fixture
-def binary_libmc(server):
-    behaviors = {"cas": True, "tcp_nodelay": True}
-    client = pylibmc.Client([server.address], binary=True, behaviors=behaviors)
-    yield client
-    client.disconnect_all()
+def binary_libmc(connect_libmc):
+    return connect_libmc(cas=True, tcp_nodelay=True)
 
 
 class TestPythonBinaryMemcached:
@@ -233,12 +257,36 @@ class TestPylibmcOverTheBinaryProtocol:
             binary_libmc.set("large", TOO_LARGE)
         assert binary_libmc.set("k", "the connection is still good") and binary_libmc.get("k")
 
-    def test_stores_without_waiting(self, server):
-        client = pylibmc.Client([server.address], binary=True, behaviors={"no_block": True})
+    def test_stores_without_waiting(self, connect_libmc):
+        client = connect_libmc(no_block=True)
         for number in range(2000):
             client.set(f"k{number}", number)
         assert client.get_multi([f"k{number}" for number in range(2000)]) == {f"k{n}": n for n in range(2000)}
-        client.disconnect_all()
+
+    def test_removal(self, binary_libmc):
+        assert binary_libmc.set("k", "v") and binary_libmc.set("other", "v")
+        assert binary_libmc.delete("k") and not binary_libmc.delete("k")
+        assert binary_libmc.get("k") is None and binary_libmc.get("other") == "v"
+        assert binary_libmc.set("k", "v", time=int(time.time()) + 100) and binary_libmc.get("k") == "v"
+        assert binary_libmc.flush_all() and binary_libmc.get("k") is None
+
+    def test_packed_values(self, binary_libmc):
+        assert binary_libmc.set("packed", LARGE, min_compress_len=100) and binary_libmc.get("packed") == LARGE
+
+    def test_stats(self, binary_libmc):
+        ((_, stats),) = binary_libmc.get_stats()
+        assert int(stats["pid"]) > 1 and stats["threads"] == b"4"
+
+    def test_clones_and_pools(self, binary_libmc):
+        pool = pylibmc.ClientPool(binary_libmc, 4)
+
+        def one(number):
+            with pool.reserve(block=True) as client:
+                assert client.set(f"k{number}", number)
+                return client.get(f"k{number}")
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(one, range(200))) == list(range(200))
 
 
 class TestPymemcacheInConcert:
