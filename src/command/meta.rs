@@ -209,7 +209,7 @@ impl Context<'_> {
         if won {
             entry.mark_won();
         }
-        if !created && !call.options.has(b'u') {
+        if !call.options.has(b'u') {
             entry.mark_read();
         }
         if let Some(item) = entry.item().filter(|_| with_value) {

@@ -125,6 +125,7 @@ impl Context<'_> {
             return None;
         };
         entry.touch(expiry(exptime, self.now));
+        entry.mark_read();
         if let Some(stats) = entry.class_stats() {
             stats.touch_hits += 1;
         }

@@ -352,7 +352,6 @@ impl Entry<'_, '_> {
         }
         let at = self.shard.touch(self.hash, at, exptime, touched, &mut self.room);
         (self.found, self.live) = (at, at);
-        self.mark_read();
     }
 
     /// Notes that a client was told to write the live item anew. It is this node's word: the peer
