@@ -134,6 +134,12 @@ def test_passwords_are_read_at_the_start_not_at_each_login(own, launch, tmp_path
         assert said.startswith(welcome) and said[6:8] in (b"\0\0", b"\r\n"), said
 
 
+def test_a_long_value_is_no_number(own, client):
+    refused = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+    client.ask(stored("k", "12 " + "x" * 17) + b"incr k 1\r\n", b"STORED\r\n13\r\n")
+    client.ask(stored("k", "12 " + "x" * 18) + b"incr k 1\r\nma k\r\n", b"STORED\r\n" + refused * 2)
+
+
 def test_an_ended_item_shows_no_time_left(own, client):
     client.ask(stored("k", "a") + b"mg k T-1 t\r\n", b"STORED\r\nHD t0\r\n")
     client.ask(b"set n 0 0 1\r\n5\r\nma n T-1 t\r\n", b"STORED\r\nHD t0\r\n")
@@ -141,6 +147,7 @@ def test_an_ended_item_shows_no_time_left(own, client):
 
 def test_a_key_in_base64_is_shown_so_by_the_command_that_makes_its_item(own, client):
     client.ask(b"mg CQo= b N30 k\r\n", b"HD kCQo= b W\r\n")
+    client.ask(b"ms CQo= 1 b MA k\r\na\r\nmg CQo= b k v\r\n", b"HD kCQo= b\r\nVA 1 kCQo= b\r\na\r\n")
 
 
 def test_me_decodes_a_key_without_another_word(own, client):
