@@ -238,6 +238,7 @@ impl World {
         let went = session
             .receive(&mut this.input, clock)
             .and_then(|()| session.produce(&mut out, clock, false));
+        assert_eq!(session.compared().1.unwrap_or(0), 0, "keys are said to differ");
         if session.is_in_sync() {
             this.whole = true;
             this.durability.in_sync(Duration::ZERO);
@@ -414,6 +415,26 @@ impl World {
         panic!("they never settle");
     }
 
+    /// Lets both compare all they hold, as they do in the background.
+    fn compare(&mut self) {
+        let compared = |world: &World, host: usize| {
+            world.hosts[host].session.as_ref().map_or(0, |session| session.compared().0)
+        };
+        let before = [compared(self, 0), compared(self, 1)];
+        for millisecond in 0..2_500 {
+            // Signs of life are due once a second.
+            self.now += 1;
+            if millisecond % 10 == 0 {
+                self.run(0);
+                self.run(1);
+            }
+        }
+        let items = self.hosts[0].contents().len() as u64;
+        for (host, before) in before.into_iter().enumerate() {
+            assert!(compared(self, host) >= before + items, "not all keys were compared");
+        }
+    }
+
     fn check(&mut self) {
         let held = self.hosts[0].contents();
         assert!(held == self.hosts[1].contents(), "the two differ");
@@ -442,6 +463,7 @@ fn run(seed: u64) {
     }
     world.settle();
     world.check();
+    world.compare();
 }
 
 #[test]

@@ -284,9 +284,13 @@ fn replication(cache: &Cache, status: &Status, page: &mut Page<'_>) -> fmt::Resu
     page.gauge("paircached_replication_clock_offset_seconds", help, offset)?;
     let tombstones = stats.tombstones as f64;
     page.gauge("paircached_replication_tombstones", "Deletes remembered", tombstones)?;
+    let help = "Keys that both nodes have and not alike, in the last round of comparing";
+    let divergent = figures.divergent_keys as f64;
+    page.gauge("paircached_replication_divergent_keys", help, divergent)?;
     for (name, help, value) in [
         ("sent", "Changes sent", figures.sent),
         ("received", "Changes received", figures.received),
+        ("checked_keys", "Keys compared with the peer's", figures.checked_keys),
         ("conflicts", "Changes on both sides at once", stats.conflicts),
         ("resyncs_full", "Catch-ups from nothing", figures.resyncs_full),
         ("resyncs_delta", "Catch-ups of a difference", figures.resyncs_delta),

@@ -15,6 +15,7 @@
 //! | fetched | whether it was there (1) and sent, in a batch before this; the key |
 //! | request | number (8), whether it is binary (1), a client's request that the receiver decides |
 //! | reply | the request's number (8), what the client is told |
+//! | check | bits (1: a round begins, 2: it ends), then of some keys: version (8), last touch (8), length (1), key |
 //!
 //! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then
 //! key and value. Marked sets came with [`MARKS`]: to an older peer such an item goes as a delete
@@ -34,6 +35,9 @@ pub const MARKS: u8 = 2;
 
 /// The version that first knew what clients' connections want of the peer.
 pub const ERRANDS: u8 = 2;
+
+/// The version that first knew how to compare what both have.
+pub const CHECKS: u8 = 2;
 
 const SET: u8 = 1;
 const DELETE: u8 = 2;
@@ -65,6 +69,7 @@ pub enum Kind {
     Fetched = 11,
     Request = 12,
     Reply = 13,
+    Check = 14,
 }
 
 /// Bytes that are not what a peer sends.
@@ -111,6 +116,7 @@ impl TryFrom<u8> for Kind {
             11 => Kind::Fetched,
             12 => Kind::Request,
             13 => Kind::Reply,
+            14 => Kind::Check,
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

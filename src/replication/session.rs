@@ -5,6 +5,7 @@
 //! when a batch is acknowledged, all that the other side had sent before it applied the batch has
 //! been received: only that makes it right to forget a delete once it is acknowledged.
 
+mod check;
 mod dropping;
 mod errand;
 mod incoming;
@@ -16,6 +17,7 @@ use super::frame::{FrameError, Kind};
 use super::hello::Hello;
 use super::memory::Memory;
 use crate::store::{Flush, Now, SHARDS, Store, Version, Walk};
+use check::Checking;
 use dropping::Dropping;
 use errand::Owed;
 use std::sync::Arc;
@@ -79,6 +81,7 @@ pub struct Session {
     durability: Option<Arc<Durability>>,
     errands: Arc<Errands>,
     owed: Owed,
+    checking: Checking,
     memory: Memory,
     resync: Resync,
     /// The version of the protocol that both speak.
@@ -198,6 +201,7 @@ impl Session {
             durability,
             errands,
             owed: Owed::default(),
+            checking: Checking::default(),
             store,
         }
     }
@@ -234,7 +238,7 @@ impl Session {
     }
 
     /// Writes the figures that an operator sees.
-    pub fn describe(&self, figures: &mut super::status::Figures, now: Now) {
+    pub fn describe(&mut self, figures: &mut super::status::Figures, now: Now) {
         figures.in_flight_ops = self.memory.in_flight_ops;
         figures.in_flight_bytes = self.memory.in_flight_bytes;
         figures.lag_ms = self
@@ -245,6 +249,8 @@ impl Session {
         figures.shards_to_walk = self.shards_to_walk();
         figures.clock_offset_ms = self.clock_offset;
         figures.filled = self.memory.filled;
+        figures.checked_keys += std::mem::take(&mut self.checking.checked);
+        figures.divergent_keys = self.checking.news.take().unwrap_or(figures.divergent_keys);
     }
 
     /// Changes sent and received since the last call.

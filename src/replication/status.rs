@@ -74,6 +74,10 @@ pub struct Figures {
     pub sent: u64,
     /// Changes received.
     pub received: u64,
+    /// Keys of the peer's that were compared with what is here.
+    pub checked_keys: u64,
+    /// Keys that both have and not alike, in the last round of comparing.
+    pub divergent_keys: u64,
 }
 
 /// The state of the pair, written by the link and read by `stats`, the log and systemd.
@@ -230,6 +234,8 @@ impl Report {
             ("received", figures.received.to_string()),
             ("resyncs_full", figures.resyncs_full.to_string()),
             ("resyncs_delta", figures.resyncs_delta.to_string()),
+            ("checked_keys", figures.checked_keys.to_string()),
+            ("divergent_keys", figures.divergent_keys.to_string()),
             ("conflicts", self.conflicts.to_string()),
             ("tombstones", self.tombstones.to_string()),
             ("tombstone_floor", self.tombstone_floor.to_string()),

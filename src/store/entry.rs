@@ -111,6 +111,21 @@ impl<'a> Item<'a> {
         self.record.version()
     }
 
+    /// When its expiry was last changed without a write; [`Version::NONE`] if never.
+    pub fn touched(&self) -> Version {
+        self.record.touched()
+    }
+
+    /// Whether the peer has been sent all that this node did to it, once it was sent what is old.
+    pub fn is_sent(&self) -> bool {
+        self.shard.is_sent(self.record)
+    }
+
+    /// Whether the peer has acknowledged all that this node did to it.
+    pub fn is_acknowledged(&self) -> bool {
+        self.shard.is_acknowledged(self.record)
+    }
+
     /// Unix seconds at which it is gone; 0 is never.
     pub fn exptime(&self) -> u32 {
         self.record.exptime()

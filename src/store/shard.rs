@@ -475,6 +475,18 @@ impl Shard {
         }
     }
 
+    /// Whether the peer has acknowledged all that this node did to the item.
+    pub(super) fn is_acknowledged(&self, record: Record<'_>) -> bool {
+        let is_known = |stamp: Version| stamp.node() != self.node() || stamp <= self.acked;
+        is_known(record.version()) && is_known(record.touched())
+    }
+
+    /// Whether the peer has been sent all that this node did to the item, if it is sent anything and
+    /// nothing of the shard's past is still to be sent.
+    pub(super) fn is_sent(&self, record: Record<'_>) -> bool {
+        self.is_acknowledged(record) || (self.ring.len() == 0 && !self.ring.is_overrun())
+    }
+
     /// The peer holds everything of ours up to `version`.
     pub(super) fn acknowledge(&mut self, version: Version) {
         self.acked = self.acked.max(version);

@@ -6,7 +6,7 @@ use crate::protocol::KEY_MAX;
 use crate::replication::errands::Raw;
 use crate::replication::frame::{self, FrameError, Kind};
 use crate::replication::memory::InFlight;
-use crate::store::{Change, Now, Version};
+use crate::store::{Change, Now};
 use bytes::{Buf, BufMut};
 
 /// Keys that the peer may want at once; who wants more is no peer of this program.
@@ -104,8 +104,7 @@ impl Session {
             flags: item.flags(),
             exptime: item.exptime(),
             version: item.version(),
-            // When it was touched comes with the walk; until then its expiry is what it is.
-            touched: Version::NONE,
+            touched: item.touched(),
             mark: item.mark(),
         };
         let number = self.memory.sent_batch + 1;

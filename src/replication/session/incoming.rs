@@ -63,7 +63,8 @@ impl Session {
             {
                 self.handle_errand(kind, input)?;
             }
-            Kind::Fetch | Kind::Fetched | Kind::Request | Kind::Reply => {
+            Kind::Check if self.protocol >= frame::CHECKS => self.judge(input, now)?,
+            Kind::Fetch | Kind::Fetched | Kind::Request | Kind::Reply | Kind::Check => {
                 return Err(FrameError::UnknownKind(kind as u8).into());
             }
             Kind::Hello | Kind::Refusal | Kind::Proof => {

@@ -51,6 +51,9 @@ impl Session {
         }
         if drained {
             self.produce_behind_live(out);
+            if self.checking.due && self.is_in_sync() && self.protocol >= frame::CHECKS {
+                self.produce_check(out, now);
+            }
         }
         Ok(())
     }
@@ -75,6 +78,7 @@ impl Session {
         }
         if now.0 >= self.last_ping.0 + PING_EVERY {
             self.last_ping = now;
+            self.checking.due = true;
             frame::write(out, Kind::Ping, |out| out.put_u64_le(now.0));
         }
     }
