@@ -81,6 +81,54 @@ fn status_shows_the_nodes_side_by_side() {
     assert_eq!(row("lag, ms"), ["-", "-"]);
 }
 
+/// A node in sync whose digest has two parts; `parts` says what they are at each look.
+fn digested(mut parts: impl FnMut(usize) -> [u64; 2] + Send + 'static) -> String {
+    let (answer, mut looks) = (node("in-sync", 1), 0);
+    server(move |command| {
+        if command != "stats replication digest" {
+            return answer(command);
+        }
+        let [one, other] = parts(looks);
+        looks += 1;
+        format!("STAT digest:0 9 {one:016x}\r\nSTAT digest:1 9 {other:016x}\r\nEND\r\n")
+    })
+}
+
+#[test]
+fn status_compares_two_nodes_in_sync_by_their_digests() {
+    let verdict = |one: String, other: String| {
+        let (stdout, stderr, code) = pairctl(&["-s", &one, "-s", &other, "status"]);
+        assert_eq!((stderr.as_str(), code), ("", 0));
+        let sums = stdout.lines().find(|line| line.starts_with("digest of items")).unwrap();
+        let sums: Vec<_> = sums.split_whitespace().skip(3).collect();
+        (sums[0] == sums[1], stdout.lines().last().unwrap().to_owned())
+    };
+    let same = verdict(digested(|_| [1, 2]), digested(|_| [1, 2]));
+    assert_eq!(same, (true, "both hold the same, by the digests of 2 parts".to_owned()));
+    // What was on its way has arrived at the second look.
+    let late = verdict(digested(|_| [1, 2]), digested(|look| [u64::from(look > 0), 2]));
+    assert_eq!(late, same);
+    let (equal, other) = verdict(digested(|_| [1, 2]), digested(|_| [1, 3]));
+    assert!(!equal && other.starts_with("1 of 2 parts differ: "), "{other}");
+    let (_, busy) = verdict(digested(|_| [1, 2]), digested(|look| [1, 100 + look as u64]));
+    let expected =
+        "no difference in 1 of 2 parts; 1 were written to all the time and are left open";
+    assert_eq!(busy, expected);
+}
+
+#[test]
+fn status_leaves_the_digests_out_where_they_say_nothing() {
+    let away = || server(node("connecting", 1));
+    let (one, two, asked) = (digested(|_| [1, 2]), away(), digested(|_| panic!("asked")));
+    for words in
+        [&["-s", &one, "-s", &two, "status"][..], &["-s", &one, "-s", &asked, "status", "--quick"]]
+    {
+        let (stdout, _, code) = pairctl(words);
+        assert_eq!((code, stdout.contains("digest of items  ")), (0, true));
+        assert!(stdout.lines().last().unwrap().starts_with("version"), "{stdout}");
+    }
+}
+
 #[test]
 fn status_of_a_pair_with_one_node_down_still_shows_the_other() {
     let (up, (down, _socket)) = (server(node("connecting", 1)), nobody());
@@ -199,7 +247,8 @@ fn its_version_is_under_its_own_name() {
 fn the_manual_has_every_option_and_command() {
     let page = std::fs::read_to_string("docs/man/pairctl.1").unwrap();
     let mut help = pairctl(&["--help"]).0;
-    for command in ["health", "bench", "keys", "dump", "load", "completions", "verify", "handover"]
+    for command in
+        ["status", "health", "bench", "keys", "dump", "load", "completions", "verify", "handover"]
     {
         help += &pairctl(&[command, "--help"]).0;
     }

@@ -3,6 +3,7 @@
 mod cachedump;
 mod conns;
 mod detail;
+mod digest;
 mod sizes;
 
 use super::operation::Context;
@@ -12,6 +13,7 @@ use crate::protocol::Output;
 use crate::protocol::text::Words;
 use crate::store::{ClassStats, Now, PAGE, StoreStats};
 use conns::Connections;
+use digest::Digest;
 use sizes::Sizes;
 use std::sync::atomic::Ordering;
 
@@ -44,7 +46,10 @@ pub(super) fn run<'a>(context: &Context<'_>, mut args: Words<'_>, out: &mut Outp
             return Dump::begin(Sizes::default(), cache, now, out);
         }
         Some(b"sizes") => stat(out, "sizes_status", "disabled"),
-        Some(b"replication") => replication(cache, out),
+        Some(b"replication") => match args.next() {
+            Some(b"digest") => return Dump::begin(Digest::new(), cache, now, out),
+            _ => replication(cache, out),
+        },
         Some(_) => {
             line(out, "ERROR");
             return Outcome::Continue;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod client;
+mod digest;
 mod dump;
 mod handover;
 mod health;
@@ -53,7 +54,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Show replication and contents, the nodes side by side
-    Status,
+    Status(status::Status),
     /// Print a node's statistics: all as memcached-tool does, others as the node answers
     Stats {
         /// Which, such as items, slabs or replication; or a node as HOST:PORT, in place of -s
@@ -165,7 +166,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: &Action, servers: &[Server]) -> Outcome {
     let limited = |limit: &Option<u64>| limit.unwrap_or(u64::MAX);
     match command {
-        Action::Status => status::status(servers),
+        Action::Status(options) => status::status(servers, options),
         Action::Stats { arguments: words } => stats(servers, words),
         Action::Display(_) => tables::display(servers),
         Action::Settings(_) => tables::table(servers, &tables::SETTINGS),

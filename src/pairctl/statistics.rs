@@ -28,6 +28,11 @@ impl Statistics {
         self
     }
 
+    /// Adds one.
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), value.into());
+    }
+
     /// The value of this name, if there is one.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

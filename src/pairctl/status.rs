@@ -1,6 +1,7 @@
 //! The nodes side by side.
 
 use super::client::ANSWER_TIMEOUT;
+use super::digest::{self, Comparison};
 use super::server::Server;
 use super::statistics::Statistics;
 use super::{Outcome, UNREACHABLE};
@@ -26,6 +27,7 @@ static ROWS: &[(&str, &str)] = &[
     ("resyncs, delta", "replication_resyncs_delta"),
     ("tombstones", "replication_tombstones"),
     ("items", "curr_items"),
+    ("digest of items", DIGEST),
     ("memory, bytes", "bytes"),
     ("memory limit", "limit_maxbytes"),
     ("connections", "curr_connections"),
@@ -33,14 +35,32 @@ static ROWS: &[(&str, &str)] = &[
     ("version", "version"),
 ];
 
+/// The statistic that is made here.
+const DIGEST: &str = "digest";
+
+/// What to show.
+#[derive(clap::Args)]
+pub(crate) struct Status {
+    /// Do without the digests of two nodes in sync: for them each node looks at every item
+    #[arg(long)]
+    quick: bool,
+}
+
 /// A table, and who could not be asked.
-pub(crate) fn status(servers: &[Server]) -> Outcome {
+pub(crate) fn status(servers: &[Server], options: &Status) -> Outcome {
     let (mut errors, mut code) = (String::new(), 0);
     let mut columns = Vec::new();
-    for server in servers {
+    let compared = match servers {
+        [one, other] if !options.quick => digest::compare([one, other]),
+        _ => Ok(None),
+    };
+    for (number, server) in servers.iter().enumerate() {
         let mut column = vec![server.to_string()];
         match collect(server) {
-            Ok((stats, complaint)) => {
+            Ok((mut stats, complaint)) => {
+                if let Ok(Some(Comparison { sums, .. })) = &compared {
+                    stats.put(DIGEST, &sums[number]);
+                }
                 column.extend(ROWS.iter().map(|(_, name)| get(&stats, name)));
                 errors.extend(complaint.map(|what| format!("pairctl: {what}\n")));
             }
@@ -53,7 +73,17 @@ pub(crate) fn status(servers: &[Server]) -> Outcome {
         }
         columns.push(column);
     }
-    (table(&columns), errors, code)
+    let mut output = table(&columns);
+    match compared {
+        Ok(Some(compared)) => output.push_str(&format!("\n{}\n", compared.verdict())),
+        // Of a node that does not answer at all this was said before.
+        Err(what) if code == 0 => {
+            errors.push_str(&format!("pairctl: {what}\n"));
+            code = UNREACHABLE;
+        }
+        Ok(None) | Err(_) => {}
+    }
+    (output, errors, code)
 }
 
 /// All statistics, and what is amiss when the node answers, but not about replication.

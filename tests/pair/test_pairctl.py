@@ -33,6 +33,28 @@ def test_a_node_that_lost_its_peer_is_ready_and_not_healthy(pair, pairctl):
     assert code == 1 and "cannot connect" in said
 
 
+def test_status_shows_that_both_hold_the_same_and_each_compares_it_all_the_while(pair, pairctl):
+    a, b = pair
+    keys = [b"key-%d" % number for number in range(300)]
+    for number, key in enumerate(keys):
+        pair[number % 2].set(key, b"value")
+    a.ask(b"touch key-1 1000\r\n", b"TOUCHED\r\n")
+
+    def same():
+        said = pairctl(pair, "status")[1]
+        digests = re.search(r"^digest of items +(\S+) +(\S+)$", said, re.M)
+        return digests and digests[1] == digests[2] and "both hold the same, by the digests of 64 parts" in said
+
+    eventually("the digests are the same", same)
+    for node in pair:
+        eventually("all was compared", lambda node=node: int(node.replication("checked_keys")) >= 600)
+        assert node.replication("divergent_keys") == "0"
+    # A key that only one node holds is in the digests of that one alone.
+    b.kill()
+    a.set(b"one-more", b"value")
+    assert "digests" not in pairctl(pair, "status")[1]
+
+
 def test_a_node_that_waits_for_its_first_filling_is_not_ready_at_once(tmp_path, pairctl):
     node = Node(tmp_path / "a", free_port(), free_port())
     node.start()

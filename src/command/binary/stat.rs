@@ -23,7 +23,7 @@ pub(super) fn run<'a>(
     let argument = match argument {
         [b'r', b'e', b's', b'e', b't', ..] => &b"reset"[..],
         _ if argument.starts_with(b"settings") => b"settings",
-        b"" | b"items" | b"slabs" | b"sizes" | b"replication" => argument,
+        b"" | b"items" | b"slabs" | b"sizes" | b"replication" | b"replication digest" => argument,
         _ => {
             write_error(frame, Status::NotFound, out);
             return Outcome::Continue;
