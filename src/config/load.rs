@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::cli::{self, Flag, Words};
 use super::settings::{self, Settings, Source};
@@ -13,7 +14,7 @@ use super::sysconfig::{self, Assignment};
 use super::value::Complaint;
 use super::{Action, Config, Exit, SourceFile, Sources};
 use super::{auth, check, link_tls, secret_file, show, toml_file};
-use crate::replication::Seal;
+use crate::replication::{Seal, secret};
 
 const SYSCONFIG: &str = "/etc/sysconfig/memcached";
 const TOML: &str = "/etc/paircached/paircached.toml";
@@ -118,7 +119,7 @@ fn read_seal(settings: &Settings) -> Result<Seal, (Source, Complaint)> {
         return Ok(Seal::None);
     }
     if let Some(secret) = secret_file::read(settings)? {
-        return Ok(Seal::Secret(secret));
+        return Ok(Seal::Secret(Arc::new(secret::Current::new(secret))));
     }
     Ok(link_tls::read(settings)?.map_or(Seal::None, Seal::Certificates))
 }

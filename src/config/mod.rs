@@ -24,6 +24,7 @@ mod unused;
 mod value;
 
 pub use crate::protocol::Protocol;
+use crate::replication::secret::Secret;
 use crate::replication::{Mode, Seal};
 pub use crate::server::Tag;
 use crate::tls::PeerSettings;
@@ -157,6 +158,19 @@ impl Config {
     /// As [`load`]; the running configuration is untouched.
     pub fn reload(&self) -> Result<Box<Config>, Exit> {
         load::reload(&self.sources)
+    }
+
+    /// Reads the shared secret again; nothing if there is none, or if it was a credential of systemd's
+    /// that is out of sight.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and what to do.
+    pub fn reread_secret(&self) -> Result<Option<Secret>, String> {
+        let path = self.replication.as_ref().and_then(|own| own.secret_file.as_deref());
+        path.map_or(Ok(None), |path| {
+            let is_credential = self.sources.credential.as_deref() == Some(path);
+            secret_file::reread(path, is_credential)
+        })
     }
 }
 

@@ -44,6 +44,17 @@ pub(super) fn read(settings: &Settings) -> Result<Option<Secret>, (Source, Compl
     })
 }
 
+/// Reads the secret again, as whoever the daemon is by now.
+pub(super) fn reread(path: &Path, is_credential: bool) -> Result<Option<Secret>, String> {
+    if is_credential && fs::File::open(path).is_err() {
+        return Ok(None);
+    }
+    read_from(path).map(Some).map_err(|(what, remedy)| {
+        let path = path.display();
+        format!("the shared secret {path} {what}; {remedy}, and let the daemon's user read it")
+    })
+}
+
 fn read_from(path: &Path) -> Result<Secret, (String, &'static str)> {
     let failed = |error: std::io::Error| {
         (

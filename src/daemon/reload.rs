@@ -5,7 +5,7 @@ use crate::command::Cache;
 use crate::config::Config;
 use std::sync::atomic::Ordering;
 
-/// Reads the certificates, the passwords and the files again. What can't change without losing the
+/// Reads the certificates, the secret, the passwords and the files again. What can't change without losing the
 /// cache is named in the log and stays.
 pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
     if let Some(tls) = &cache.tls {
@@ -15,6 +15,7 @@ pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
     if let Some(tls) = config.seal.certificates() {
         let _ = tls.refresh("SIGHUP");
     }
+    reload_secret(config);
     passwords::reload(config, cache);
     let new = match config.reload() {
         Ok(new) => new,
@@ -45,6 +46,23 @@ pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
         );
     }
     log::info!("event=reloaded");
+}
+
+/// Reads the secret of the pair again, for links to come.
+fn reload_secret(config: &Config) {
+    let Some(current) = config.seal.secret() else { return };
+    match config.reread_secret() {
+        Ok(Some(secret)) => {
+            if current.replace(secret) {
+                let next = "for links to come; the peer needs it, too, before the next one begins";
+                log::info!("event=reload setting=secret next={next:?}");
+            }
+        }
+        Ok(None) => {}
+        Err(fault) => {
+            log::error!("event=reload_failed fault={fault:?} kept=\"the secret from before\"");
+        }
+    }
 }
 
 /// Names of the settings that differ and that a running daemon can't change.

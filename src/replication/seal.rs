@@ -1,6 +1,6 @@
 //! What keeps others off the link.
 
-use super::secret::Secret;
+use super::secret::Current;
 use crate::tls::PeerTls;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub enum Seal {
     #[default]
     None,
     /// Both nodes know it.
-    Secret(Secret),
+    Secret(Arc<Current>),
     /// Both nodes show a certificate.
     Certificates(Arc<PeerTls>),
 }
@@ -23,6 +23,14 @@ impl Seal {
             Seal::None => "none",
             Seal::Secret(_) => "secret",
             Seal::Certificates(_) => "tls",
+        }
+    }
+
+    /// The secret, if it is one.
+    pub fn secret(&self) -> Option<&Arc<Current>> {
+        match self {
+            Seal::Secret(secret) => Some(secret),
+            Seal::None | Seal::Certificates(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
 
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
@@ -91,6 +91,35 @@ impl Secret {
             .psk(0, &self.0)
             .and_then(|builder| builder.prologue(PROLOGUE))
             .map_err(unsealable)
+    }
+}
+
+/// The secret of a node that runs. Another may take its place: links that begin from then on are
+/// sealed with that, and the one that is there goes on.
+#[derive(Debug)]
+pub struct Current(RwLock<Secret>);
+
+impl Current {
+    /// Begins with this one.
+    pub fn new(secret: Secret) -> Current {
+        Current(RwLock::new(secret))
+    }
+
+    /// The one for a link that begins now.
+    pub fn get(&self) -> Secret {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another in its place; says whether it is another.
+    pub fn replace(&self, secret: Secret) -> bool {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, secret) != *current
+    }
+}
+
+impl PartialEq for Current {
+    fn eq(&self, other: &Current) -> bool {
+        self.get() == other.get()
     }
 }
 
@@ -189,6 +218,14 @@ mod tests {
         assert!(link(&secret(SECRET), &secret(&format!("  {SECRET}\n"))).is_ok());
         assert!(link(&secret(SECRET), &secret("correct horse battery stable")).is_err());
         assert_eq!(Secret::new(b"too short \n"), Err(SecretError::Short(9)));
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_secret_is_told_from_the_same_again() {
+        let current = Current::new(secret(SECRET));
+        assert!(!current.replace(secret(SECRET)));
+        assert!(current.replace(secret("something else altogether")));
+        assert!(current.get() == secret("something else altogether"));
     }
 
     #[test]

@@ -104,6 +104,48 @@ def test_a_reload_asks_for_nothing_where_the_secret_came_from_systemd_and_is_out
     assert "event=reload " not in made[0].log() and "reload_failed" not in made[0].log()
 
 
+def links_made(node):
+    return int(node.replication("resyncs_full")) + int(node.replication("resyncs_delta"))
+
+
+def test_a_new_secret_is_taken_by_a_reload_for_the_next_link_and_the_one_that_is_there_goes_on(nodes, secret, tmp_path):
+    owner = tmp_path / "owner.toml"
+    owner.write_text('[replication]\natomic_ops = "owner"\n')
+    options = [f"--config={owner}"]
+    sealed_pair = a, b = nodes([*secret(SECRET), *options], [*secret(SECRET, "other"), *options])
+    for node in sealed_pair:
+        # Of two links that were made at once one gives way; the owners decide when that can't be any more.
+        eventually("the link is there to stay", lambda node=node: node.replication("owners_decide") == "1")
+    made = links_made(a)
+    for node, file in [(a, "secret"), (b, "other")]:
+        (tmp_path / file).write_text("a wholly different secret")
+        node.send(signal.SIGHUP)
+        eventually("it is read", lambda node=node: "event=reload setting=secret" in node.log())
+    a.set(b"k", b"v")
+    eventually("the link goes on", lambda: b.get(b"k") == b"v")
+    assert links_made(a) == made
+    b.kill()
+    b.start()
+    for node in sealed_pair:
+        eventually("they meet with the new secret", node.in_sync)
+    b.kill()
+    (tmp_path / "other").write_text(SECRET)
+    b.start()
+    refused_by_both(sealed_pair, ["another shared secret"] * 2)
+
+
+def test_a_secret_that_cannot_be_read_again_leaves_the_one_from_before(sealed_pair, tmp_path):
+    a, b = sealed_pair
+    (tmp_path / "secret").unlink()
+    a.send(signal.SIGHUP)
+    eventually("the fault is told", lambda: 'kept="the secret from before"' in a.log())
+    assert "cannot be read" in a.log() and "let the daemon's user read it" in a.log()
+    b.kill()
+    b.start()
+    for node in sealed_pair:
+        eventually("they meet with it", node.in_sync)
+
+
 def test_nothing_that_is_stored_can_be_read_on_the_wire(nodes, secret):
     a, b = nodes(secret(SECRET), secret(SECRET, "other"), start=False)
     relay = Relay(b.link)

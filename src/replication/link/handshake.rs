@@ -168,7 +168,7 @@ impl Greeter {
         let mut said = Said::Introduction;
         match &self.settings.seal {
             Seal::None => {}
-            Seal::Secret(secret) => offer_proof(secret, &mut wire, &mut input).await?,
+            Seal::Secret(secret) => offer_proof(&secret.get(), &mut wire, &mut input).await?,
             Seal::Certificates(tls) => {
                 said = Said::Tls;
                 let session = tls.dialled().map_err(io::Error::other)?;
@@ -237,7 +237,7 @@ impl Greeter {
             // Whoever has not proved that it knows the secret is told nothing.
             let Opener::Proof(proof) = opener else { return Err(Refusal::NoProof.into()) };
             let (opening, sealing, answer) =
-                secret.answer(&proof).map_err(|_| Refusal::WrongProof)?;
+                secret.get().answer(&proof).map_err(|_| Refusal::WrongProof)?;
             let mut bytes = Vec::new();
             frame::write(&mut bytes, Kind::Proof, |out| out.extend_from_slice(&answer));
             wire.writer.send(bytes).await?;
