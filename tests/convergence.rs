@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use paircached::memory_file::format;
 use paircached::memory_file::{Loaded, Profile};
 use paircached::replication::hello::Hello;
-use paircached::replication::session::{Clients, Session};
-use paircached::replication::{Lineage, Memory, Restored};
+use paircached::replication::session::{Clients, Resync, Session};
+use paircached::replication::{Memory, Restored};
 use paircached::store::{Change, Mark, Node, Now, SHARDS, Settings, Store, Version, Walk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ impl Simulated {
             item_size_max: self.settings.item_size_max,
             cluster: String::new(),
             seen_before: (self.protocol.1 > 1).then_some(self.memory.peer_before),
+            restored_from: self.memory.restored.map_or(0, |restored| restored.lineage.incarnation),
         }
     }
 
@@ -81,15 +82,31 @@ impl Simulated {
         *self = Simulated { incarnation, protocol, ..Simulated::new(self.node, &self.settings) };
     }
 
-    /// Stops gracefully and starts again with what it held.
+    /// Stops gracefully and starts again with what it held; its last words are lost.
     fn reload(&mut self, now: Now) {
-        let profile =
-            Profile { item_size_max: self.settings.item_size_max, cluster: Some(String::new()) };
-        let mut file = Vec::new();
-        let lineage = Lineage { incarnation: self.incarnation, peer: self.memory.peer_incarnation };
-        format::write(&mut file, &self.store, &profile, lineage, now, |_| {}).unwrap();
+        let acknowledged = self.session.as_mut().is_some_and(|session| {
+            session.produce(&mut Vec::new(), now).unwrap();
+            session.is_drained()
+        });
+        self.cut();
+        let file = self.save(acknowledged, now);
         self.restart();
-        let loaded = format::read(&file[..], &self.store, &profile, now, |_| {}).unwrap();
+        self.load(&file, now);
+    }
+
+    fn profile(&self) -> Profile {
+        Profile { item_size_max: self.settings.item_size_max, cluster: Some(String::new()) }
+    }
+
+    fn save(&self, acknowledged: bool, now: Now) -> Vec<u8> {
+        let mut file = Vec::new();
+        let lineage = self.memory.lineage(self.incarnation, acknowledged);
+        format::write(&mut file, &self.store, &self.profile(), lineage, now, |_| {}).unwrap();
+        file
+    }
+
+    fn load(&mut self, file: &[u8], now: Now) {
+        let loaded = format::read(file, &self.store, &self.profile(), now, |_| {}).unwrap();
         assert_eq!(loaded.node, self.node);
         let Loaded { lineage, newest, .. } = loaded;
         self.memory = Memory::restored(Restored { lineage, newest, stale: false });
@@ -250,8 +267,8 @@ impl Pair {
                 self.nodes[node].restart();
             }
             Action::Reload => {
-                self.cut();
                 self.nodes[node].reload(self.now);
+                self.cut();
             }
         }
     }
@@ -456,6 +473,74 @@ fn a_cut_costs_what_changed() {
     let mut out = Vec::new();
     pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now, false).unwrap();
     assert!((1_000..3_000).contains(&out.len()), "{} bytes", out.len());
+}
+
+#[test]
+fn a_node_that_comes_back_with_what_it_had_costs_what_changed() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    for key in 0..200 {
+        pair.write(usize::from(key % 2), key, false, 10);
+    }
+    pair.settle();
+    pair.step(&Step { node: 0, pause: 1, action: Action::Reload });
+    // What both do while they are apart.
+    pair.write(1, 7, false, 10);
+    pair.write(1, 8, true, 0);
+    pair.write(0, 9, false, 10);
+    pair.settle();
+    pair.both_hold_the_same();
+    for (node, sent) in pair.nodes.iter_mut().zip([1, 2]) {
+        let session = node.session.as_mut().unwrap();
+        assert_eq!((session.resync(), session.take_counts().0), (Resync::Delta, sent));
+    }
+    let resyncs = |pair: &mut Pair| {
+        pair.settle();
+        pair.both_hold_the_same();
+        pair.nodes.each_ref().map(|node| node.session.as_ref().unwrap().resync())
+    };
+    // Which of its writes arrived is not known of one whose last words were lost.
+    pair.write(0, 10, false, 10);
+    pair.step(&Step { node: 0, pause: 1, action: Action::Reload });
+    assert_eq!(resyncs(&mut pair), [Resync::Full, Resync::Delta]);
+    for node in [0, 1] {
+        pair.step(&Step { node, pause: 1, action: Action::Reload });
+    }
+    // The second was alone when it stopped.
+    assert_eq!(resyncs(&mut pair), [Resync::Delta, Resync::Full]);
+    // One that is killed has nothing.
+    pair.step(&Step { node: 1, pause: 1, action: Action::Restart });
+    assert_eq!(resyncs(&mut pair), [Resync::Full; 2]);
+}
+
+#[test]
+fn a_file_that_was_overtaken_stays_so_through_another_stop() {
+    for connects in [false, true] {
+        let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+        for key in 0..20 {
+            pair.write(0, key, false, 10);
+        }
+        pair.settle();
+        let old = pair.nodes[0].save(true, pair.now);
+        pair.cut();
+        pair.nodes[0].restart();
+        pair.settle();
+        for key in 0..10 {
+            pair.write(0, key, true, 0);
+        }
+        pair.settle();
+        // It is killed, the old file is put back, and it is stopped before that came to light.
+        pair.cut();
+        pair.nodes[0].restart();
+        pair.nodes[0].load(&old, pair.now);
+        if connects {
+            pair.connect();
+        }
+        pair.step(&Step { node: 0, pause: 1, action: Action::Reload });
+        pair.settle();
+        pair.nobody_lies();
+        pair.both_hold_the_same();
+        assert_eq!(pair.nodes[0].contents().len(), 10);
+    }
 }
 
 #[test]

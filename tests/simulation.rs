@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use paircached::memory_file::{Loaded, Profile, format};
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Session};
-use paircached::replication::{Durability, Lineage, Memory, Mode, Restored};
+use paircached::replication::{Durability, Memory, Mode, Restored};
 use paircached::store::{Change, Node, Now, SHARDS, Settings, Store, Version, Walk, Written};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -122,11 +122,13 @@ impl Host {
             item_size_max: 1 << 20,
             cluster: String::new(),
             seen_before: Some(self.memory.peer_before),
+            restored_from: self.memory.restored.map_or(0, |restored| restored.lineage.incarnation),
         }
     }
 
-    fn save(&self, now: Now) -> Vec<u8> {
-        let lineage = Lineage { incarnation: self.incarnation, peer: self.memory.peer_incarnation };
+    /// `acknowledged` is whether the peer has everything.
+    fn save(&self, acknowledged: bool, now: Now) -> Vec<u8> {
+        let lineage = self.memory.lineage(self.incarnation, acknowledged);
         let mut file = Vec::new();
         format::write(&mut file, &self.store, &profile(), lineage, now, |_| {}).unwrap();
         file
@@ -302,11 +304,16 @@ impl World {
             return;
         }
         self.hear_confirmations();
-        self.cut();
         let now = self.clock(host);
+        // The last words; most are lost, and then they are not acknowledged either.
+        let session = self.hosts[host].session.as_mut();
+        let acknowledged = session.is_some_and(|session| {
+            session.produce(&mut Vec::new(), now).is_ok() && session.is_drained()
+        });
+        self.cut();
         let old = &self.hosts[host];
         let (node, incarnation, offset) = (old.node, old.incarnation + 1, old.offset);
-        let file = old.save(now);
+        let file = old.save(acknowledged, now);
         let mut new = Host::new(node, incarnation, &mut self.random, 64 << 20);
         new.load(&file, now);
         (new.offset, new.file) = (offset, Some(file));

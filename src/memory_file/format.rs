@@ -6,7 +6,7 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | head (1), first | when it was saved (8, Unix ms), largest item (8, bytes), node (1, 0 is a), newest version (8), floor (8), flush: horizon (8), issued (8), at (8, Unix ms); whether replicated (1), length (1) and name of the cluster; incarnation (8) of who saved it, and of the peer it last heard (8) |
+//! | head (1), first | when it was saved (8, Unix ms), largest item (8, bytes), node (1, 0 is a), newest version (8), floor (8), flush: horizon (8), issued (8), at (8, Unix ms); whether replicated (1), length (1) and name of the cluster; incarnation (8) up to which it holds everything, that of the peer it last heard (8), whether that one had acknowledged everything (1) |
 //! | changes (2), any number | changes as version 2 of the link's protocol encodes them |
 //! | end (3), last | how many changes there were (8) |
 //!
@@ -165,6 +165,7 @@ fn write_head(
     out.put_slice(cluster.as_bytes());
     out.put_u64_le(lineage.incarnation);
     out.put_u64_le(lineage.peer);
+    out.put_u8(u8::from(lineage.acknowledged));
 }
 
 /// Fills the empty `store` with what `input` holds; `progress` is called with the bytes read so far.
@@ -203,6 +204,9 @@ pub fn read(
         progress(input.bytes);
     }
     input.end()?;
+    if lineage.acknowledged {
+        (0..SHARDS).for_each(|shard| store.acknowledge(shard, newest));
+    }
     Ok(loaded)
 }
 
@@ -241,7 +245,9 @@ fn read_head(mut payload: &[u8], profile: &Profile, now: Now) -> Result<Head, Re
         let cluster = String::from_utf8_lossy(frame::take(input, length)?).into_owned();
         // Whoever did not write this is nobody that the peer can know.
         let mut lineage = || input.try_get_u64_le().unwrap_or_default();
-        let lineage = Lineage { incarnation: lineage(), peer: lineage() };
+        let (incarnation, peer) = (lineage(), lineage());
+        let acknowledged = input.try_get_u8().is_ok_and(|said| said != 0);
+        let lineage = Lineage { incarnation, peer, acknowledged };
         let progress = Progress { node, newest, floor, flush };
         Ok((Head { saved, lineage, progress }, item_size_max, replicated.then_some(cluster)))
     };

@@ -41,6 +41,9 @@ pub struct Hello {
     /// The incarnation of the other that it heard before the last one; 0 if none. 0.1.0 does not
     /// say.
     pub seen_before: Option<u64>,
+    /// The incarnation whose data it has from a file, all that this one had acknowledged, as long as
+    /// the other has not vouched for it; 0 if none. 0.1.0 does not say.
+    pub restored_from: u64,
 }
 
 /// Why two nodes do not form a pair.
@@ -162,6 +165,7 @@ impl Hello {
         out.put_slice(self.cluster.as_bytes());
         if let Some(seen_before) = self.seen_before {
             out.put_u64_le(seen_before);
+            out.put_u64_le(self.restored_from);
         }
     }
 
@@ -187,6 +191,7 @@ impl Hello {
                 printable(take(input, length)?)
             },
             seen_before: input.try_get_u64_le().ok(),
+            restored_from: input.try_get_u64_le().unwrap_or_default(),
         })
     }
 
@@ -272,6 +277,7 @@ mod tests {
             item_size_max: 1 << 20,
             cluster: "blue".to_owned(),
             seen_before: Some(5),
+            restored_from: 4,
         }
     }
 

@@ -114,6 +114,7 @@ impl Link {
         greeter.remember(&memory);
         let mut waiting = stop.clone();
         let mut next = None;
+        let mut acknowledged = false;
         loop {
             let candidate = match next.take() {
                 Some(candidate) => candidate,
@@ -136,11 +137,15 @@ impl Link {
                     self.enter(State::Connecting, &reason);
                     let _ = linked.send(false);
                 }
-                End::Stopped => break,
+                End::Stopped => {
+                    // Nobody writes any more.
+                    acknowledged = memory.drained;
+                    break;
+                }
             }
         }
         dialling.abort();
-        Lineage { incarnation: self.incarnation, peer: memory.peer_incarnation }
+        memory.lineage(self.incarnation, acknowledged)
     }
 
     /// Notes and logs a change of state.

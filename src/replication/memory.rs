@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 /// Who this node is, and whom it knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
-    /// Its incarnation; 0 if it had no peer.
+    /// The incarnation up to which it holds what that had and was told; 0 if it had no peer.
     pub incarnation: u64,
     /// The incarnation of the peer that it last heard; 0 if none.
     pub peer: u64,
+    /// That one had acknowledged everything.
+    pub acknowledged: bool,
 }
 
 /// What a node that has its data from a file knows of that.
@@ -45,6 +47,8 @@ pub struct Memory {
     pub(super) in_flight_ops: u64,
     /// Bytes in flight.
     pub(super) in_flight_bytes: u64,
+    /// Nothing was on its way when the last link ended.
+    pub(super) drained: bool,
     /// This node has once been given everything the peer had.
     pub filled: bool,
 }
@@ -80,6 +84,16 @@ impl Memory {
     pub fn restored(restored: Restored) -> Memory {
         let peer_incarnation = restored.lineage.peer;
         Memory { peer_incarnation, restored: Some(restored), ..Memory::default() }
+    }
+
+    /// Who a node of this incarnation is to whoever brings back what it has; `acknowledged` is whether
+    /// the peer has all of it.
+    pub fn lineage(&self, incarnation: u64, acknowledged: bool) -> Lineage {
+        // What is from a file is that of whoever saved it until the peer has vouched for it: this
+        // incarnation never had what the peer told a later one.
+        let incarnation =
+            self.restored.map_or(incarnation, |restored| restored.lineage.incarnation);
+        Lineage { incarnation, peer: self.peer_incarnation, acknowledged }
     }
 
     pub(super) fn send(&mut self, flight: InFlight) {

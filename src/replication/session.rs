@@ -137,7 +137,12 @@ impl Session {
             // Acknowledgements may have been lost with the last connection.
             memory.acknowledge(&store, durability.as_deref(), peer.seen_batch);
         } else if !same_peer {
-            store.forget_acknowledgements();
+            // One that comes back with what it had has what it acknowledged.
+            let came_back =
+                peer.restored_from != 0 && peer.restored_from == memory.peer_incarnation;
+            if !came_back {
+                store.forget_acknowledgements();
+            }
             memory = Memory {
                 peer_incarnation: peer.incarnation,
                 peer_before: memory.peer_incarnation,
@@ -151,6 +156,7 @@ impl Session {
         let dropping = memory.restored.as_mut().map(|restored| {
             restored.stale = true;
             store.forget_doubt();
+            store.forget_acknowledgements();
             Dropping::stale(restored.newest)
         });
         let forgotten = store.forgotten_deletes();
@@ -207,8 +213,9 @@ impl Session {
     }
 
     /// Ends the link; what it learnt is for the next one.
-    pub fn end(self) -> Memory {
+    pub fn end(mut self) -> Memory {
         self.store.close_streams();
+        self.memory.drained = self.is_drained();
         self.memory
     }
 

@@ -131,6 +131,7 @@ pub fn link(bytes: &[u8]) {
         item_size_max: 1024,
         cluster: String::new(),
         seen_before: None,
+        restored_from: 0,
     };
     let (ours, peer) = (hello(Node::A, 1), hello(Node::B, 2));
     let store = Arc::new(empty_store());

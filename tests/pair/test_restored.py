@@ -68,3 +68,25 @@ def test_the_last_file_is_believed_and_what_was_deleted_meanwhile_is_gone(saving
     for node in (a, b):
         eventually("both agree", lambda node=node: holds(node, {b"kept": b"old", b"deleted": None}))
     assert "event=memory_file_stale" not in a.log()
+
+
+def test_a_graceful_restart_costs_what_changed_meanwhile(saving_pair):
+    a, b, _ = saving_pair
+    count = 300
+    for number in range(count):
+        (a, b)[number % 2].set(b"key-%d" % number, b"value")
+    for node in (a, b):
+        eventually("all arrived", lambda node=node: node.stats()["curr_items"] == str(count))
+        eventually("nothing is on its way", lambda node=node: node.replication("lag_ops") == "0")
+    before = {name: int(b.replication(name)) for name in ("sent", "resyncs_full", "resyncs_delta")}
+    assert a.kill(signal.SIGUSR1) == 0
+    b.set(b"key-0", b"new")
+    b.ask(b"delete key-1\r\n", b"\r\n")
+    start_again(a, b)
+    for node in (a, b):
+        eventually("both agree", lambda node=node: holds(node, {b"key-0": b"new", b"key-1": None, b"key-2": b"value"}))
+    assert int(b.replication("resyncs_full")) == before["resyncs_full"]
+    assert int(b.replication("resyncs_delta")) > before["resyncs_delta"]
+    assert int(a.replication("resyncs_full")) == 0
+    assert int(a.replication("sent")) == 0
+    assert int(b.replication("sent")) - before["sent"] < 10, "of links made at once each sends it"

@@ -37,6 +37,15 @@ pub(super) struct Candidate {
     pub input: BytesMut,
 }
 
+/// What is said of the past in a hello.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    incarnation: u64,
+    batch: u64,
+    before: u64,
+    restored_from: u64,
+}
+
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
@@ -55,8 +64,8 @@ pub(super) struct Greeter {
     store: Arc<Store>,
     status: Arc<Status>,
     incarnation: u64,
-    /// The peer's incarnation, the last batch of it that was applied, and the one before.
-    seen: Mutex<(u64, u64, u64)>,
+    /// What this node knows from one link to the next, as far as the peer is told.
+    seen: Mutex<Seen>,
     /// When a stranger was last mentioned in the log, and how many were not since.
     mentioned: Mutex<(Option<Instant>, u64)>,
 }
@@ -68,14 +77,19 @@ impl Greeter {
             store: Arc::clone(&link.store),
             status: Arc::clone(&link.status),
             incarnation: link.incarnation,
-            seen: Mutex::new((0, 0, 0)),
+            seen: Mutex::default(),
             mentioned: Mutex::new((None, 0)),
         }
     }
 
     /// Notes how far the peer's stream was applied.
     pub(super) fn remember(&self, memory: &Memory) {
-        let seen = (memory.peer_incarnation, memory.applied_batch, memory.peer_before);
+        let seen = Seen {
+            incarnation: memory.peer_incarnation,
+            batch: memory.applied_batch,
+            before: memory.peer_before,
+            restored_from: memory.restored.map_or(0, |restored| restored.lineage.incarnation),
+        };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
@@ -88,12 +102,13 @@ impl Greeter {
             node_fixed: self.settings.node.is_some(),
             incarnation: self.incarnation,
             clock: Clock::time_of_day().0,
-            seen_incarnation: seen.0,
-            seen_batch: seen.1,
+            seen_incarnation: seen.incarnation,
+            seen_batch: seen.batch,
             window: self.settings.window,
             item_size_max: self.store.item_size_max(),
             cluster: self.settings.cluster.clone(),
-            seen_before: Some(seen.2),
+            seen_before: Some(seen.before),
+            restored_from: seen.restored_from,
         }
     }
 
