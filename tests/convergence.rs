@@ -85,7 +85,7 @@ impl Simulated {
     /// Stops gracefully and starts again with what it held; its last words are lost.
     fn reload(&mut self, now: Now) {
         let acknowledged = self.session.as_mut().is_some_and(|session| {
-            session.produce(&mut Vec::new(), now).unwrap();
+            session.produce(&mut Vec::new(), now, false).unwrap();
             session.is_drained()
         });
         self.cut();

@@ -308,7 +308,7 @@ impl World {
         // The last words; most are lost, and then they are not acknowledged either.
         let session = self.hosts[host].session.as_mut();
         let acknowledged = session.is_some_and(|session| {
-            session.produce(&mut Vec::new(), now).is_ok() && session.is_drained()
+            session.produce(&mut Vec::new(), now, false).is_ok() && session.is_drained()
         });
         self.cut();
         let old = &self.hosts[host];
