@@ -12,7 +12,7 @@
 //! | [`watch`] | what happens, told to the clients that watch; no I/O |
 //! | [`replication`] | the state machine of the link; no I/O |
 //! | [`protocol`] | bytes to requests, replies to bytes; no I/O |
-//! | [`clock`], [`tls`] | the time; certificates for TLS |
+//! | [`clock`], [`tls`], [`sparing`] | the time; certificates for TLS; how often the log tells what others cause |
 //! | [`store`] | items, versions, memory; no I/O |
 
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod monitor;
 pub mod protocol;
 pub mod replication;
 pub mod server;
+pub mod sparing;
 pub mod store;
 pub mod tls;
 pub mod watch;

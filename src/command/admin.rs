@@ -4,6 +4,7 @@ use super::Cache;
 use crate::clock::Move;
 use crate::protocol::parse_i64;
 use crate::protocol::text::Words;
+use crate::tls::By;
 
 /// Least and most memory that `cache_memlimit` takes, in megabytes.
 const MEGABYTES: (u32, u32) = (8, 1_000_000_000);
@@ -18,7 +19,11 @@ pub(super) fn limit_memory(cache: &Cache, megabytes: u32) -> &'static str {
         return "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes";
     }
     cache.store.set_memory_limit(u64::from(megabytes) << 20);
-    log::info!("event=memory_limit by=cache_memlimit megabytes={megabytes}");
+    if let Some(others) = cache.mentions.memory_limit.due() {
+        log::info!(
+            "event=memory_limit by=cache_memlimit megabytes={megabytes} unmentioned_before={others}"
+        );
+    }
     "OK"
 }
 
@@ -39,5 +44,5 @@ pub(super) fn refresh_certificates(cache: &Cache) -> Result<(), String> {
     let Some(tls) = &cache.tls else {
         return Err("Error TLS not enabled".to_owned());
     };
-    tls.refresh("refresh_certs").map_err(|error| error.to_string())
+    tls.refresh(By::Client).map_err(|error| error.to_string())
 }

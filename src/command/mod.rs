@@ -35,6 +35,7 @@ pub use unconfirmed::Unconfirmed;
 
 use crate::clock::Clock;
 use crate::replication::{Durability, Errands, Status};
+use crate::sparing::Sparing;
 use crate::store::{Item, Store};
 use crate::tls::Tls;
 use crate::watch::Log;
@@ -73,8 +74,34 @@ pub struct Cache {
     prefixes: Prefixes,
     /// What writes wait for; without it they are acknowledged at once.
     pub durability: Option<Arc<Durability>>,
+    /// How often the log tells what clients cause.
+    pub mentions: Mentions,
     /// What had been counted when `stats reset` was last asked for.
     reset: Mutex<WorkerTotals>,
+}
+
+/// The kinds of line in the log that clients can cause as often as they like.
+pub struct Mentions {
+    /// A client could not be accepted.
+    pub accept: Sparing,
+    /// A client that was accepted could not be served.
+    pub register: Sparing,
+    /// A datagram could not be received.
+    pub receive: Sparing,
+    /// `cache_memlimit` was obeyed.
+    memory_limit: Sparing,
+}
+
+impl Default for Mentions {
+    fn default() -> Mentions {
+        Mentions {
+            accept: Sparing::new(1),
+            register: Sparing::new(1),
+            receive: Sparing::new(1),
+            // An administrator who tries several values is to find them all.
+            memory_limit: Sparing::new(10),
+        }
+    }
 }
 
 impl Cache {
@@ -105,6 +132,7 @@ impl Cache {
             roster: Arc::default(),
             watch,
             prefixes: Prefixes::new(settings.prefix_delimiter),
+            mentions: Mentions::default(),
             reset: Mutex::new(WorkerTotals::default()),
             settings,
         }

@@ -3,6 +3,7 @@
 use super::{logging, passwords};
 use crate::command::Cache;
 use crate::config::Config;
+use crate::tls::By;
 use std::sync::atomic::Ordering;
 
 /// Reads the certificates, the secret, the passwords and the files again. What can't change without losing the
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering;
 pub(super) fn reload(config: &mut Box<Config>, cache: &Cache) {
     if let Some(tls) = &cache.tls {
         // A failure is in the log.
-        let _ = tls.refresh("SIGHUP");
+        let _ = tls.refresh(By::Signal);
     }
     if let Some(tls) = config.seal.certificates() {
         let _ = tls.refresh("SIGHUP");

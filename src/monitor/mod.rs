@@ -10,6 +10,7 @@ mod peer;
 mod status;
 
 use crate::command::Cache;
+use crate::sparing::Sparing;
 use history::History;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -64,6 +65,8 @@ pub struct Monitor {
     history: History,
     peer: Option<Peer>,
     stopping: watch::Receiver<bool>,
+    /// Of connections that could not be accepted.
+    failures: Sparing,
 }
 
 impl Monitor {
@@ -80,6 +83,7 @@ impl Monitor {
             history: History::default(),
             peer: peer.map(Peer::new),
             stopping,
+            failures: Sparing::new(1),
         }
     }
 
@@ -173,7 +177,11 @@ async fn accept(monitor: Arc<Monitor>, listener: TcpListener, slots: Arc<Semapho
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log::warn!("event=monitor_accept_failed error=\"{error}\"");
+                if let Some(others) = monitor.failures.due() {
+                    log::warn!(
+                        "event=monitor_accept_failed error=\"{error}\" unmentioned_before={others}"
+                    );
+                }
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }

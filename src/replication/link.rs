@@ -25,9 +25,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// Time between two log lines about the same refusal.
-const QUIET: Duration = Duration::from_secs(60);
-
 /// What the link is told.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {

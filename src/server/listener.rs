@@ -209,10 +209,12 @@ async fn admit(
     let accepted = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
-            log::warn!(
-                "event=accept_failed error=\"{error}\" open={}",
-                cache.connections.current()
-            );
+            if let Some(others) = cache.mentions.accept.due() {
+                log::warn!(
+                    "event=accept_failed error=\"{error}\" open={} unmentioned_before={others}",
+                    cache.connections.current()
+                );
+            }
             return tokio::time::sleep(ACCEPT_RETRY).await;
         }
     };

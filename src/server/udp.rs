@@ -70,7 +70,12 @@ impl Datagrams {
             let (length, client) = match self.socket.recv_from(&mut input).await {
                 Ok(received) => received,
                 Err(error) => {
-                    log::warn!("event=receive_failed transport=udp error=\"{error}\"");
+                    if let Some(others) = self.cache.mentions.receive.due() {
+                        log::warn!(
+                            "event=receive_failed transport=udp error=\"{error}\" \
+                             unmentioned_before={others}"
+                        );
+                    }
                     timers::sleep(RETRY).await;
                     continue;
                 }

@@ -175,7 +175,9 @@ fn welcome(
         }
         (Err(error), _) => {
             cache.connections.current.fetch_sub(1, Ordering::Relaxed);
-            log::warn!("event=register_failed error=\"{error}\"");
+            if let Some(others) = cache.mentions.register.due() {
+                log::warn!("event=register_failed error=\"{error}\" unmentioned_before={others}");
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ pub use client::client;
 pub use files::LoadError;
 pub use peer::{PeerSettings, PeerTls};
 
+use crate::sparing::Sparing;
 use files::Identity;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -146,6 +147,17 @@ pub struct Tls {
     directory: PathBuf,
     loaded: RwLock<Loaded>,
     counters: Arc<Counters>,
+    /// Of what clients asked for.
+    asked: Sparing,
+}
+
+/// Who asks for certificates to be loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The administrator.
+    Signal,
+    /// Anybody who may use the cache.
+    Client,
 }
 
 /// The certificates in use.
@@ -177,25 +189,36 @@ impl Tls {
     pub fn load(settings: Settings, directory: PathBuf) -> Result<Tls, LoadError> {
         let counters = Arc::new(Counters::default());
         let loaded = RwLock::new(Loaded::new(&settings, &directory, &counters)?);
-        Ok(Tls { settings, directory, loaded, counters })
+        Ok(Tls { settings, directory, loaded, counters, asked: Sparing::new(10) })
     }
 
-    /// Loads them again, for the connections to come, and logs that and who asked. Sessions from
-    /// before can't be resumed.
+    /// Loads them again, for the connections to come, and logs that and who asked, but not of every
+    /// client. Sessions from before can't be resumed.
     ///
     /// # Errors
     /// Which file can't be used and why; the certificates from before stay in use.
-    pub fn refresh(&self, by: &str) -> Result<(), LoadError> {
-        let loaded =
-            Loaded::new(&self.settings, &self.directory, &self.counters).inspect_err(|error| {
-                let error = error.to_string();
-                log::error!(
-                    "event=certificates_failed by={by} error={error:?} kept=\"those from before\""
-                );
-            })?;
-        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        log::info!("event=certificates_loaded by={by}");
+    pub fn refresh(&self, by: By) -> Result<(), LoadError> {
+        let loaded = Loaded::new(&self.settings, &self.directory, &self.counters);
+        self.tell(by, loaded.as_ref().err());
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded?;
         Ok(())
+    }
+
+    fn tell(&self, by: By, error: Option<&LoadError>) {
+        let (who, others) = match by {
+            By::Signal => ("SIGHUP", Some(0)),
+            By::Client => ("refresh_certs", self.asked.due()),
+        };
+        let Some(others) = others else { return };
+        match error.map(ToString::to_string) {
+            None => {
+                log::info!("event=certificates_loaded by={who} unmentioned_before={others}");
+            }
+            Some(error) => log::error!(
+                "event=certificates_failed by={who} error={error:?} kept=\"those from before\" \
+                 unmentioned_before={others}"
+            ),
+        }
     }
 
     /// What a handshake uses; without a mode, as `ssl_verify_mode` says. Nothing when no client can

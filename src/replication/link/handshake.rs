@@ -1,19 +1,20 @@
 //! Getting to know whoever is at the other end of a new connection.
 
 use super::wire::Wire;
-use super::{Link, QUIET, sealing, sleep, timeout};
+use super::{Link, sealing, sleep, timeout};
 use crate::clock::Clock;
 use crate::replication::frame::{self, Kind};
 use crate::replication::hello::{self, HELLO_MAX, Hello, Refusal, Said};
 use crate::replication::secret::Secret;
 use crate::replication::{Memory, Seal, State, Status};
+use crate::sparing::Sparing;
 use crate::store::{Node, Store};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -66,8 +67,10 @@ pub(super) struct Greeter {
     incarnation: u64,
     /// What this node knows from one link to the next, as far as the peer is told.
     seen: Mutex<Seen>,
-    /// When a stranger was last mentioned in the log, and how many were not since.
-    mentioned: Mutex<(Option<Instant>, u64)>,
+    /// Of connections that came to nothing.
+    refusals: Sparing,
+    /// Of those that could not be accepted.
+    failures: Sparing,
 }
 
 impl Greeter {
@@ -78,7 +81,8 @@ impl Greeter {
             status: Arc::clone(&link.status),
             incarnation: link.incarnation,
             seen: Mutex::default(),
-            mentioned: Mutex::new((None, 0)),
+            refusals: Sparing::new(1),
+            failures: Sparing::new(1),
         }
     }
 
@@ -214,7 +218,12 @@ impl Greeter {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    log::warn!("event=replication_accept_failed error={error:?}");
+                    if let Some(others) = self.failures.due() {
+                        log::warn!(
+                            "event=replication_accept_failed error=\"{error}\" \
+                             unmentioned_before={others}"
+                        );
+                    }
                     sleep(RETRY.1).await;
                     continue;
                 }
@@ -280,16 +289,12 @@ impl Greeter {
     /// Logs a connection that came to nothing; anybody may make those, so not each of them.
     fn mention(&self, address: SocketAddr, failure: &Failure) {
         self.status.figures().refused += 1;
-        let mut mentioned = self.mentioned.lock().unwrap_or_else(PoisonError::into_inner);
-        if mentioned.0.is_some_and(|last| last.elapsed() < QUIET) {
-            mentioned.1 += 1;
-            return;
+        if let Some(others) = self.refusals.due() {
+            log::warn!(
+                "event=replication_refused from={address} reason=\"{failure}\" \
+                 unmentioned_before={others}"
+            );
         }
-        let others = std::mem::take(&mut mentioned.1);
-        mentioned.0 = Some(Instant::now());
-        log::warn!(
-            "event=replication_refused from={address} reason=\"{failure}\" unmentioned_before={others}"
-        );
     }
 }
 
