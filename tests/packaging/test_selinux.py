@@ -84,6 +84,19 @@ def test_it_may_read_its_configuration_and_write_its_own_files(policy):
     assert {"create", "write", "rename", "unlink"} <= rules["paircached_var_lib_t", "file"]
 
 
+def test_it_may_read_a_secret_that_systemd_hands_over_and_change_nothing_there(policy):
+    rules = allowed(policy, "--class=file")
+    for place in ["ramfs_t", "init_runtime_t"]:
+        assert {"read", "open"} <= rules[place, "file"] and not rules[place, "file"] & {"write", "create", "unlink"}
+    assert "search" in allowed(policy, "--class=dir")["ramfs_t", "dir"]
+
+
+def test_it_may_serve_on_sockets_that_systemd_opened_for_it(policy):
+    opened = run("sesearch", "--allow", "--source=init_t", "--target=paircached_t", "--class=tcp_socket", policy)
+    assert "create" in opened and "listen" in opened, opened
+    assert "accept" in allowed(policy, "--target=paircached_t", "--class=tcp_socket")["paircached_t", "tcp_socket"]
+
+
 def test_it_may_not_dial_the_world_run_programs_or_read_passwords(policy):
     rules = allowed(policy)
     ports = {target for (target, kind), can in rules.items() if kind == "tcp_socket" and "name_connect" in can}
