@@ -163,6 +163,8 @@ def test_where_there_are_policy_headers_there_is_a_package_with_the_policy(parse
                  "distribution-uninstall-module paircached", "semanage port -a -t paircached_port_t -p tcp 11212"]:
         assert part in spec
     assert re.search(r"^Requires: +\(paircached-selinux = \S+ if selinux-policy-targeted\)$", spec, re.M)
+    # Nothing of it needs the main package, so it brings the licence itself.
+    assert re.search(r"^%files selinux\n%license LICENSE$", spec, re.M)
 
 
 def test_elsewhere_there_is_none(parsed):
