@@ -72,7 +72,7 @@ fn say(stream: &mut impl Write, text: &str) {
 }
 
 /// All that comes before the first thread: rights are needed first and dropped in the middle.
-fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
+fn start(config: Box<Config>) -> Result<Ready, Fatal> {
     let mut listeners = bind::inherit()?;
     let detached = if config.detach {
         Some(detach::detach(config.verbosity > 0, config.coredumps)?)
@@ -90,7 +90,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     if config.coredumps {
         limits::allow_core_dumps()?;
     }
-    config.max_connections = limits::raise_open_files(config.max_connections);
+    let connections = limits::raise_open_files(config.max_connections);
     // While the rights of root may still be needed to read a key.
     let tls = load_tls(&config)?;
     bind::bind_addresses(&config, &mut listeners)?;
@@ -124,7 +124,7 @@ fn start(mut config: Box<Config>) -> Result<Ready, Fatal> {
     if let Some(path) = &config.pid_file {
         pid_file::write(path);
     }
-    let (cache, link) = build(&config, store, loaded, passwords, tls);
+    let (cache, link) = build(&config, connections, store, loaded, passwords, tls);
     restart::begin_serving(&config, loaded)?;
     let link = link.map(|link| (link, peers));
     Ok(Ready { config, cache, listeners, link, monitors, detached })
@@ -140,9 +140,10 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, Fatal> {
     }
 }
 
-/// What serves; `loaded` is what the store has from a file, if it has.
+/// What serves so many clients at once; `loaded` is what the store has from a file, if it has.
 fn build(
     config: &Config,
+    max_connections: u32,
     store: Arc<Store>,
     loaded: Option<Loaded>,
     passwords: Option<Passwords>,
@@ -166,7 +167,7 @@ fn build(
         Arc::new(Status::new(peer, Clients { durability, errands }))
     });
     let settings = Settings {
-        max_connections: config.max_connections,
+        max_connections,
         tcp_port: config.tcp_port.as_asked(),
         udp_port: config.udp_port.as_asked(),
         threads_per_udp: bind::threads_per_udp(config),

@@ -94,13 +94,23 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("watch_enabled", old.watch_enabled != new.watch_enabled),
         ("watcher_buffer", old.watcher_buffer != new.watcher_buffer),
         ("worker_buffer", old.worker_buffer != new.worker_buffer),
-        ("prefix_delimiter", old.prefix_delimiter != new.prefix_delimiter),
+        (
+            "prefix_delimiter",
+            old.prefix_delimiter != new.prefix_delimiter
+                || old.detail_enabled != new.detail_enabled,
+        ),
         ("track_sizes", old.track_sizes != new.track_sizes),
         ("tls", old.tls != new.tls),
         ("replication", old.replication != new.replication),
         ("log.target", old.log.target != new.log.target || old.log.facility != new.log.facility),
-        // The limit that the system granted at the start may be below what was asked for.
-        ("max_connections", old.max_connections < new.max_connections),
+        ("max_connections", old.max_connections != new.max_connections),
+        ("lock_memory", old.lock_memory != new.lock_memory),
+        ("large_pages", old.large_pages != new.large_pages),
+        ("growth_factor", old.growth_factor.total_cmp(&new.growth_factor).is_ne()),
+        ("chunk_size", old.chunk_size != new.chunk_size),
+        ("pid_file", old.pid_file != new.pid_file),
+        ("detach", old.detach != new.detach),
+        ("coredumps", old.coredumps != new.coredumps),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
@@ -128,6 +138,31 @@ mod tests {
             ("-o idle_timeout=9", "idle_timeout"),
             ("-o no_maxconns_fast", "maxconns_fast"),
             ("-R 7", "requests_per_event"),
+            ("-c 1023", "max_connections"),
+            ("-c 1025", "max_connections"),
+            ("-k", "lock_memory"),
+            ("-L", "large_pages"),
+            ("-f 1.5", "growth_factor"),
+            ("-n 64", "chunk_size"),
+            ("-P /nonexistent/pid", "pid_file"),
+            ("-d", "detach"),
+            ("-r", "coredumps"),
+            ("-M", "evictions"),
+            ("-C", "cas"),
+            ("-F", "flush_enabled"),
+            ("-A", "shutdown_command"),
+            ("-X", "dump_enabled"),
+            ("-W", "watch_enabled"),
+            ("-t 7", "threads"),
+            ("-b 7", "backlog"),
+            ("-I 2m", "item_size_max"),
+            ("-p 11211 -U 11999", "udp_port"),
+            ("-l 127.0.0.2", "listen"),
+            ("-s /nonexistent/socket", "unix_socket"),
+            ("-e /nonexistent/memory", "memory_file"),
+            ("-D :", "prefix_delimiter"),
+            ("-o track_sizes", "track_sizes"),
+            ("-x 192.0.2.2", "replication"),
         ] {
             let after = config(&format!("-u nobody {options}"));
             assert_eq!(needing_restart(&before, &after), [name]);
