@@ -313,6 +313,34 @@ fn field(json: &str, name: &str) -> f64 {
 }
 
 #[test]
+fn bench_does_the_same_in_every_protocol() {
+    for protocol in ["text", "meta", "binary"] {
+        let daemon = Daemon::start();
+        let words = "--json --requests 300 --keys 50 --connections 3 --pipeline 5 --value-size 0-5000 \
+                     --keys-per-get 3";
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let words = [&words[..], &["--protocol", protocol]].concat();
+        let (json, stderr, code) = daemon.bench(&[&words[..], &["--ratio", "0:1"]].concat());
+        assert_eq!((stderr.as_str(), code), ("", 0), "{protocol}: {json}");
+        assert_eq!((field(&json, "misses"), field(&json, "hits")), (900.0, 0.0), "{protocol}");
+        let (json, stderr, code) = daemon.bench(&[&words[..], &["--fill"]].concat());
+        assert_eq!((stderr.as_str(), code), ("", 0), "{protocol}: {json}");
+        assert_eq!(field(&json, "hits"), 3.0 * field(&json, "gets"), "{protocol}");
+        assert_eq!((field(&json, "wrong_values"), field(&json, "misses")), (0.0, 0.0));
+        assert!(field(&json, "sets") > 0.0, "{protocol}: {json}");
+    }
+}
+
+#[test]
+fn bench_tells_who_speaks_another_protocol() {
+    let text = server(|_| String::from("ERROR\r\n"));
+    let words = ["--protocol", "meta", "--json", "--requests", "5", "--connections", "1"];
+    let (json, stderr, code) = pairctl(&[&["-s", &text, "bench"], &words[..]].concat());
+    assert_eq!(code, 1, "{json}");
+    assert!(stderr.contains("it answers \"ERROR\""), "{stderr}");
+}
+
+#[test]
 fn bench_counts_what_it_did() {
     let daemon = Daemon::start();
     let words = "--json --requests 1001 --keys 50 --connections 7 --threads 2 --pipeline 5 \

@@ -2,6 +2,7 @@
 
 mod keys;
 mod load;
+mod protocol;
 mod reply;
 mod report;
 
@@ -25,6 +26,7 @@ use super::server::Server;
 use super::{Outcome, USAGE, seconds};
 use keys::{Chooser, Distribution, Sizes, Values};
 use load::{Connection, Job, connect};
+use protocol::Protocol;
 use report::Totals;
 
 /// How long it takes unless told otherwise.
@@ -37,6 +39,9 @@ const PROGRESS_STEP: Duration = Duration::from_millis(100);
 /// What load to make.
 #[derive(Args, Clone)]
 pub(crate) struct Load {
+    /// Protocol of the requests; in meta and binary each key of a get is a request of its own
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    protocol: Protocol,
     /// Connections, shared by the threads
     #[arg(long, value_name = "N", default_value = "50", value_parser = number!(u32).range(1..=20_000))]
     connections: u32,

@@ -7,6 +7,8 @@ const OFFSETS: usize = 4096;
 /// What each key starts with; the number follows, always as many digits.
 const PREFIX: &str = "key:";
 const DIGITS: usize = 12;
+/// Length of every key.
+pub(super) const KEY: usize = PREFIX.len() + DIGITS;
 
 /// Random numbers, good enough to choose keys with and the same in each run (splitmix64).
 pub(super) struct Random(u64);

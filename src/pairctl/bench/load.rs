@@ -15,7 +15,7 @@ use super::super::client::ANSWER_TIMEOUT;
 use super::super::server::Server;
 use super::super::{login, tls};
 use super::Load;
-use super::keys::{Chooser, Random, Values, push_key};
+use super::keys::{Chooser, Random, Values};
 use super::reply::{Replies, Tally};
 use super::report::Totals;
 
@@ -108,7 +108,7 @@ impl Connection {
 
     async fn batches(&mut self, stream: Box<dyn Stream>, start: Instant) -> io::Result<()> {
         let (reader, mut writer) = tokio::io::split(stream);
-        let mut replies = Replies::new(reader);
+        let mut replies = Replies::new(reader, self.job.load.protocol);
         let duration = self.job.load.duration().filter(|_| !self.job.fill);
         let end = duration.map(|duration| start + duration);
         while self.sent < self.limit {
@@ -165,26 +165,16 @@ impl Connection {
             false => self.job.chooser.choose(&mut self.random),
         };
         let value = self.job.values.choose(key, &mut self.random);
-        self.out.extend_from_slice(b"set ");
-        push_key(&mut self.out, key);
-        self.out.extend_from_slice(b" 0 0 ");
-        self.out.extend_from_slice(itoa::Buffer::new().format(value.len()).as_bytes());
-        self.out.extend_from_slice(b"\r\n");
-        self.out.extend_from_slice(value);
-        self.out.extend_from_slice(b"\r\n");
+        self.job.load.protocol.push_set(&mut self.out, key, value);
         0
     }
 
     fn get(&mut self) -> usize {
-        let count = self.job.load.keys_per_get as usize;
-        self.out.extend_from_slice(b"get");
+        let (count, before) = (self.job.load.keys_per_get as usize, self.keys.len());
         for _ in 0..count {
-            let key = self.job.chooser.choose(&mut self.random);
-            self.out.push(b' ');
-            push_key(&mut self.out, key);
-            self.keys.push(key);
+            self.keys.push(self.job.chooser.choose(&mut self.random));
         }
-        self.out.extend_from_slice(b"\r\n");
+        self.job.load.protocol.push_get(&mut self.out, &self.keys[before..]);
         count
     }
 
