@@ -8,9 +8,9 @@ use super::operation::{Context, Deleted, Stored, Value};
 use super::prefixes::Asked;
 use super::{Cache, Login, MEMCACHED_VERSION, Outcome, WorkerCounters};
 use crate::protocol::Output;
-use crate::protocol::binary::{Frame, Get, REPLY, Request};
+use crate::protocol::binary::{Frame, Get, HEADER, REPLY, Request};
 use crate::protocol::text::Verb;
-use crate::store::{Item, Now};
+use crate::store::{Item, Now, Payload};
 
 /// What a reply says beside its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,16 +220,17 @@ impl Context<'_> {
             let flags = item.flags().to_be_bytes();
             let mut reply =
                 Reply { cas: self.cache.cas_of(item), extras: &flags, key, ..Reply::default() };
-            match item.shared().filter(|_| get.show_value) {
-                Some(bytes) => {
+            match item.payload() {
+                Payload::Shared(bytes) if get.show_value => {
                     reply.behind = bytes.len();
                     write(frame, Status::Ok, &reply, out);
                     out.push_shared(bytes);
                 }
-                None => {
-                    reply.value = if get.show_value { item.value() } else { &[] };
+                Payload::Small(value) if get.show_value => {
+                    reply.value = value;
                     write(frame, Status::Ok, &reply, out);
                 }
+                _ => write(frame, Status::Ok, &reply, out),
             }
         };
         let found = match get.touch {
@@ -263,12 +264,14 @@ fn write(frame: &Frame<'_>, status: Status, reply: &Reply<'_>, out: &mut Output)
 
 fn write_packet(opcode: u8, opaque: [u8; 4], status: Status, reply: &Reply<'_>, out: &mut Output) {
     let body = reply.extras.len() + reply.key.len() + reply.value.len() + reply.behind;
-    out.push(&[REPLY, opcode]);
-    out.push(&(reply.key.len() as u16).to_be_bytes());
-    out.push(&[reply.extras.len() as u8, 0, 0, status as u8]);
-    out.push(&(body as u32).to_be_bytes());
-    out.push(&opaque);
-    out.push(&reply.cas.to_be_bytes());
+    let mut header = [0; HEADER];
+    header[..2].copy_from_slice(&[REPLY, opcode]);
+    header[2..4].copy_from_slice(&(reply.key.len() as u16).to_be_bytes());
+    (header[4], header[7]) = (reply.extras.len() as u8, status as u8);
+    header[8..12].copy_from_slice(&(body as u32).to_be_bytes());
+    header[12..16].copy_from_slice(&opaque);
+    header[16..].copy_from_slice(&reply.cas.to_be_bytes());
+    out.push(&header);
     out.push(reply.extras);
     out.push(reply.key);
     out.push(reply.value);

@@ -6,7 +6,7 @@ use super::operation::{Context, expiry};
 use super::reply::line;
 use crate::protocol::meta::{Block, Meta, Options, Verb};
 use crate::protocol::{KEY_MAX, Output, base64};
-use crate::store::{Entry, Found, Item, Mark};
+use crate::store::{Entry, Found, Item, Mark, Payload};
 
 const NO_MEMORY: &str = "SERVER_ERROR out of memory";
 
@@ -65,9 +65,9 @@ fn push_flag(letter: u8, number: u64, out: &mut Output) {
 }
 
 fn push_value(item: Item<'_>, out: &mut Output) {
-    match item.shared() {
-        Some(bytes) => out.push_shared(bytes),
-        None => out.push(item.value()),
+    match item.payload() {
+        Payload::Small(value) => out.push(value),
+        Payload::Shared(bytes) => out.push_shared(bytes),
     }
     out.push(b"\r\n");
 }
@@ -81,10 +81,16 @@ impl Context<'_> {
 
     /// Does a meta command and appends its reply.
     pub(super) fn meta(&self, meta: &Meta<'_>, out: &mut Output) {
-        let mut room = [0; KEY_MAX];
-        let options = &meta.options;
-        let decoded = if options.has(b'b') { base64::decode(meta.key, &mut room) } else { None };
-        let call = Call { meta, options, key: decoded.unwrap_or(meta.key) };
+        if meta.options.has(b'b') {
+            let mut room = [0; KEY_MAX];
+            let key = base64::decode(meta.key, &mut room).unwrap_or(meta.key);
+            return self.call(meta, key, out);
+        }
+        self.call(meta, meta.key, out);
+    }
+
+    fn call(&self, meta: &Meta<'_>, key: &[u8], out: &mut Output) {
+        let call = Call { meta, options: &meta.options, key };
         match meta.verb {
             Verb::Get => self.meta_get(&call, out),
             Verb::Set => match meta.block {
@@ -174,7 +180,7 @@ impl Context<'_> {
         let with_value = call.options.has(b'v') && !known;
         if with_value {
             out.push(b"VA ");
-            out.push_number(item.value().len() as u64);
+            out.push_number(item.value_len() as u64);
         } else {
             out.push(b"HD");
         }
@@ -186,7 +192,7 @@ impl Context<'_> {
                 b'R' => won |= !mark.won && self.ends_within(exptime, call.options.recache),
                 b'c' => push_flag(b'c', self.cache.cas_of(item), out),
                 b'f' => push_flag(b'f', item.flags().into(), out),
-                b's' => push_flag(b's', item.value().len() as u64, out),
+                b's' => push_flag(b's', item.value_len() as u64, out),
                 b'h' => push_flag(b'h', item.fetched().into(), out),
                 b'l' => {
                     let idle = self.now.seconds().saturating_sub(item.accessed());

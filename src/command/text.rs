@@ -8,6 +8,7 @@ use super::{
     Cache, Dump, MEMCACHED_VERSION, WorkerCounters, admin, crawler, login, stats, tuning, watch,
 };
 use crate::protocol::Output;
+use crate::protocol::meta::{self, Block, Meta, Options};
 use crate::protocol::text::{Get, Keys, Request, Simple, Store};
 use crate::store::{Hashed, Item, Now, Payload};
 use crate::watch::Subscription;
@@ -218,6 +219,13 @@ pub fn execute_simple(
             out.push(b"END\r\n");
         }
         Simple::Set(store) => line(out, context.write(store, key)),
+        Simple::Read { flags, options, .. } => {
+            let options = Options::from(*options);
+            let block = Block::Value(&[]);
+            let verb = meta::Verb::Get;
+            let meta = Meta { verb, key: key.key, flags: *flags, options, block, length: 0 };
+            context.meta(&meta, out);
+        }
     }
 }
 

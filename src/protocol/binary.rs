@@ -180,10 +180,30 @@ pub enum Parsed<'a> {
     Hangup,
 }
 
-/// The number that stands there; 0 behind the end.
-fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    let bytes = bytes.get(at..at + length).unwrap_or_default();
-    bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+/// The number of `N` bytes that stands there; 0 behind the end.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<N>());
+    bytes.map_or(0, |bytes| bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+}
+
+/// Bytes in which keys are looked for ahead of their frames.
+const AHEAD_MAX: usize = 16 * 1024;
+
+/// The keys of the frames at the front of `buffer`, as a quick look shows them: for having what they
+/// need come closer, and for nothing else.
+pub fn keys_ahead(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = &buffer[..buffer.len().min(AHEAD_MAX)];
+    std::iter::from_fn(move || {
+        loop {
+            let (header, body) = rest.split_first_chunk::<HEADER>()?;
+            let (key, extras) = (number::<2>(header, 2) as usize, usize::from(header[4]));
+            let found = body.get(extras..extras + key)?;
+            rest = body.get(number::<4>(header, 8) as usize..)?;
+            if !found.is_empty() {
+                return Some(found);
+            }
+        }
+    })
 }
 
 /// Reads the frame at the front of `buffer`. `fits` says whether an item of that key length, those
@@ -196,15 +216,15 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
         return Parsed::Incomplete(HEADER);
     }
     let shape = Shape {
-        key: number(buffer, 2, 2) as usize,
+        key: number::<2>(buffer, 2) as usize,
         extras: usize::from(buffer[4]),
-        body: number(buffer, 8, 4) as usize,
+        body: number::<4>(buffer, 8) as usize,
     };
     let (command, quiet) = command(buffer[1]);
     let frame = |request| Frame {
         opcode: buffer[1],
         opaque: [buffer[12], buffer[13], buffer[14], buffer[15]],
-        cas: number(buffer, 16, 8),
+        cas: number::<8>(buffer, 16),
         quiet,
         request,
     };
@@ -229,7 +249,7 @@ pub fn parse(buffer: &[u8], fits: impl Fn(usize, u32, usize) -> bool) -> Parsed<
     let mut length = to_value;
     let mut value = Some(&[][..]);
     let wanted = match command {
-        Command::Store(_) => Some(fits(key.len(), number(extras, 0, 4) as u32, value_length)),
+        Command::Store(_) => Some(fits(key.len(), number::<4>(extras, 0) as u32, value_length)),
         Command::Authenticate { .. } => Some(value_length <= TOKEN_MAX),
         _ => None,
     };
@@ -342,7 +362,7 @@ impl Shape {
 impl Command {
     /// The request; without a value if that is thrown away.
     fn request<'a>(self, extras: &[u8], key: &'a [u8], value: Option<&'a [u8]>) -> Request<'a> {
-        let word = |at| number(extras, at, 4) as u32;
+        let word = |at| number::<4>(extras, at) as u32;
         match self {
             Command::Get { show_key } => {
                 Request::Get(Get { key, touch: None, show_key, show_value: true })
@@ -359,9 +379,9 @@ impl Command {
             Command::Delete => Request::Delete { key },
             Command::Arithmetic { increment } => Request::Arithmetic {
                 key,
-                delta: number(extras, 0, 8),
+                delta: number::<8>(extras, 0),
                 increment,
-                initial: (word(16) != NO_CREATION).then(|| (number(extras, 8, 8), word(16))),
+                initial: (word(16) != NO_CREATION).then(|| (number::<8>(extras, 8), word(16))),
             },
             Command::FlushAll => Request::FlushAll(word(0)),
             Command::Noop => Request::Noop,

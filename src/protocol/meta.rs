@@ -109,6 +109,36 @@ pub struct Options {
     pub mode: Option<u8>,
 }
 
+/// Flags of `mg` that have no token and change nothing: what its reply shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown(u32);
+
+impl Shown {
+    /// Those in these words, if they are no others and none is there twice.
+    pub(super) fn of(flags: &[u8]) -> Option<Shown> {
+        let mut shown = 0;
+        for word in flags.chunks(2) {
+            let &[b' ', letter @ (b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'u' | b'v')] =
+                word
+            else {
+                return None;
+            };
+            let bit = 1 << (letter - b'a');
+            if shown & bit != 0 {
+                return None;
+            }
+            shown |= bit;
+        }
+        Some(Shown(shown))
+    }
+}
+
+impl From<Shown> for Options {
+    fn from(shown: Shown) -> Options {
+        Options { letters: u128::from(shown.0) << b'a', ..Options::default() }
+    }
+}
+
 impl Options {
     /// Whether there is a flag of this letter.
     pub fn has(&self, letter: u8) -> bool {

@@ -62,12 +62,9 @@ impl<'a> Item<'a> {
         self.shard.value(self.record)
     }
 
-    /// The value by reference, if it is large enough for that to be cheaper than a copy.
-    pub fn shared(&self) -> Option<Bytes> {
-        match self.payload() {
-            Payload::Small(_) => None,
-            Payload::Shared(bytes) => Some(bytes),
-        }
+    /// Length of the value, in bytes.
+    pub fn value_len(&self) -> usize {
+        self.record.value_len()
     }
 
     /// The value as it is best sent.

@@ -1,12 +1,15 @@
 //! The requests that make up nearly all of a busy client's, read the shortest way.
 
 use super::super::KEY_MAX;
-use super::request::{Store, Verb, find_any};
+use super::request::{Store, Verb, Words, find_any};
+use crate::protocol::meta::Shown;
 
 /// Digits that no `u64` is too small for, and beyond which numbers are left to the full parser.
 const FLAGS_DIGITS: usize = 10;
 const EXPTIME_DIGITS: usize = 9;
 const LENGTH_DIGITS: usize = 7;
+/// Bytes of the flags of a `mg` that are looked at, line end included.
+const READ_FLAGS_MAX: usize = 32;
 
 /// A request in its plainest form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +21,22 @@ pub enum Simple<'a> {
     },
     /// `set` with a reply.
     Set(Store<'a>),
+    /// `mg` that only reads.
+    Read {
+        /// The key.
+        key: &'a [u8],
+        /// What is to be shown.
+        flags: Words<'a>,
+        /// The same.
+        options: Shown,
+    },
 }
 
 impl<'a> Simple<'a> {
     /// The key that it is about.
     pub fn key(&self) -> &'a [u8] {
         match self {
-            Simple::Get { key } => key,
+            Simple::Get { key } | Simple::Read { key, .. } => key,
             Simple::Set(store) => store.key,
         }
     }
@@ -37,6 +49,9 @@ pub fn parse_simple(
     buffer: &[u8],
     fits: impl Fn(usize, u32, usize) -> bool,
 ) -> Option<(Simple<'_>, usize)> {
+    if buffer.starts_with(b"mg ") {
+        return parse_read(buffer);
+    }
     let (name, rest) = buffer.split_first_chunk()?;
     let end = find_any(&rest[..rest.len().min(KEY_MAX + 2)], [b' ', b'\n'])?;
     let (key, behind) = rest.split_at(end);
@@ -51,6 +66,24 @@ pub fn parse_simple(
         }
         _ => None,
     }
+}
+
+/// A `mg` with no flags but those of one letter that say what is to be shown.
+#[inline]
+fn parse_read(buffer: &[u8]) -> Option<(Simple<'_>, usize)> {
+    let rest = &buffer[3..buffer.len().min(3 + KEY_MAX + 1 + READ_FLAGS_MAX)];
+    let end = find_any(rest, [b' ', b'\n'])?;
+    let (key, flags) = rest.split_at(end);
+    let length = flags.iter().position(|&byte| byte == b'\n')?;
+    let taken = 3 + end + length + 1;
+    if length == 0 {
+        let key = key.strip_suffix(b"\r").unwrap_or(key);
+        let read = Simple::Read { key, flags: Words::of(&[]), options: Shown::default() };
+        return is_key(key).then_some((read, taken));
+    }
+    let flags = flags[..length].strip_suffix(b"\r").unwrap_or(&flags[..length]);
+    let options = Shown::of(flags)?;
+    is_key(key).then_some((Simple::Read { key, flags: Words::of(flags), options }, taken))
 }
 
 fn is_key(word: &[u8]) -> bool {
@@ -98,6 +131,7 @@ fn number(bytes: &[u8], digits: usize) -> Option<(u64, &[u8])> {
 mod tests {
     use super::super::{Get, Parsed, Request, parse};
     use super::*;
+    use crate::protocol::meta::{self, Meta, Options};
     use proptest::prelude::*;
 
     /// What the full parser says, if it is what this one could say.
@@ -110,6 +144,11 @@ mod tests {
                 }
                 Request::Store(store) if store.verb == Verb::Set => {
                     Some((Simple::Set(store), length))
+                }
+                Request::Meta(Meta { verb: meta::Verb::Get, key, flags, options: all, .. }) => {
+                    let options = Shown::of(flags.0)?;
+                    assert_eq!(Options::from(options), all);
+                    Some((Simple::Read { key, flags, options }, length))
                 }
                 _ => None,
             },
@@ -130,6 +169,8 @@ mod tests {
             b"set k 0 0 5\r\nvalue\r\n",
             b"set k 4294967295 2592001 0\n\r\nget",
             b"set a-key-of-some-length 1 2 3\r\n\r\n\n\r\n",
+            b"mg k v\r\n",
+            b"mg a-key-of-some-length f t s v c k\nmn",
         ] {
             let simple = parse_simple(buffer, small);
             assert!(simple.is_some(), "{}", buffer.escape_ascii());
@@ -158,6 +199,15 @@ mod tests {
             b"set k 0 0 1000\r\n",
             b"set k 0 0\r\n",
             b"add k 0 0 5\r\nvalue\r\n",
+            b"mg \r\n",
+            b"mg k v v\r\n",
+            b"mg k  v\r\n",
+            b"mg k v \r\n",
+            b"mg k v O1\r\n",
+            b"mg k q\r\n",
+            b"mg k T30\r\n",
+            b"mg k b\r\n",
+            b"mg k v",
         ] {
             assert_eq!(parse_simple(buffer, small), None, "{}", buffer.escape_ascii());
         }
@@ -167,6 +217,15 @@ mod tests {
         #[test]
         fn what_is_simple_is_the_same_to_the_full_parser(
             buffer in "(get|set|gets|add| get) {0,2}[a-z\r\t]{0,20}( {1,2}[0-9+-]{0,12}){0,4}( noreply)?\r?\n?[a-z\r\n ]{0,12}(\r\n)?"
+        ) {
+            if let Some(simple) = parse_simple(buffer.as_bytes(), small) {
+                prop_assert_eq!(Some(simple), by_the_full_parser(buffer.as_bytes()));
+            }
+        }
+
+        #[test]
+        fn a_simple_mg_is_the_same_to_the_full_parser(
+            buffer in "mg {0,2}[a-z\r\t]{0,20}( {1,2}[a-zA-Z]{1,2}){0,5} ?\r?\n?[a-z\r\n ]{0,12}"
         ) {
             if let Some(simple) = parse_simple(buffer.as_bytes(), small) {
                 prop_assert_eq!(Some(simple), by_the_full_parser(buffer.as_bytes()));

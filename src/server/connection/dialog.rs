@@ -141,7 +141,7 @@ impl Dialog {
         out: &mut Output,
     ) -> (usize, Next) {
         let mut left = turn.cache.settings.requests_per_event;
-        let mut at = 0;
+        let (mut at, mut ahead) = (0, 0);
         loop {
             let skipped = self.skip.min(input.len() - at);
             self.skip -= skipped;
@@ -159,6 +159,12 @@ impl Dialog {
             if left == 0 {
                 return (at, Next::Yield);
             }
+            // One frame stands by itself; behind a second there may be many.
+            if at > 0 && ahead == 0 && self.binary == Some(true) {
+                fetch_frames_ahead(turn.cache, rest);
+                ahead = AHEAD;
+            }
+            ahead = ahead.saturating_sub(1);
             left -= 1;
             let mark = out.mark();
             if turn.strict {
@@ -342,6 +348,17 @@ fn go_on_simply(turn: &Turn<'_>, input: &[u8], left: &mut u32, out: &mut Output)
             return at;
         }
     }
+}
+
+/// Has what the next frames need come closer.
+fn fetch_frames_ahead(cache: &Cache, input: &[u8]) {
+    let mut keys = [Hashed::default(); AHEAD];
+    let mut count = 0;
+    for (place, key) in keys.iter_mut().zip(binary::keys_ahead(input)) {
+        *place = cache.store.hashed(key);
+        count += 1;
+    }
+    cache.store.fetch_ahead(keys[..count].iter().copied());
 }
 
 /// Goes on with a request that was paused.

@@ -152,7 +152,10 @@ impl Tested {
             Step::Wait { ms } => self.now.0 += ms,
             Step::Tick => self.store.tick(now),
             Step::Hold { key } => {
-                let reply = |item: Item<'_>| Some((item.shared()?, item.value().to_vec()));
+                let reply = |item: Item<'_>| match item.payload() {
+                    Payload::Small(_) => None,
+                    Payload::Shared(bytes) => Some((bytes, item.value().to_vec())),
+                };
                 if let Found::Hit(reply) = self.store.get(&Tested::key(key), now, reply) {
                     self.replies.extend(reply);
                 }
