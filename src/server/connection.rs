@@ -120,6 +120,7 @@ impl Connection {
 
     /// Serves until the connection ends.
     pub(super) async fn serve(&mut self) -> End {
+        presence::show(self.socket.fd(), None, &self.cache, self.terms.protocol);
         presence::tell(&self.seat, self.socket.fd(), None, &self.cache, self.worker);
         let result = match self.idle_timeout() {
             None => poll_fn(|cx| self.poll(cx)).await,
@@ -136,6 +137,7 @@ impl Connection {
                 presence::failed(&error, self.socket.fd(), &self.cache, self.worker)
             }),
         };
+        presence::show(self.socket.fd(), Some(end), &self.cache, self.terms.protocol);
         presence::tell(&self.seat, self.socket.fd(), Some(end), &self.cache, self.worker);
         end
     }

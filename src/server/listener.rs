@@ -4,6 +4,7 @@ use super::bind::{BindError, bind_tcp, bind_udp, bind_unix};
 use super::inherited::Inherited;
 use super::socket::Accepted;
 use super::terms::Terms;
+use super::trace;
 use super::worker::{Job, Workers};
 use crate::command::Cache;
 use crate::command::roster::{Place, Who};
@@ -137,7 +138,14 @@ impl Listeners {
         }
         let counted = listening.load(Ordering::Relaxed);
         cache.connections.total.fetch_add(counted, Ordering::Relaxed);
+        let shown = trace::is_on(cache);
+        if shown {
+            trace::classes(cache);
+        }
         for (listener, terms) in self.tcp {
+            if shown {
+                trace::listening(listener.as_raw_fd(), terms.protocol);
+            }
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let place = listener.local_addr().map_or(Place::Unknown, Place::Address);
             let who = Who::Listener(Transport::Tcp, place);
@@ -155,6 +163,9 @@ impl Listeners {
             });
         }
         for (listener, terms) in self.unix {
+            if shown {
+                trace::listening(listener.as_raw_fd(), terms.protocol);
+            }
             let here = listener.local_addr().ok();
             let path = here.and_then(|here| here.as_pathname().map(Path::to_owned));
             let who = Who::Listener(Transport::Local, path.map_or(Place::Unknown, Place::Path));

@@ -1,8 +1,10 @@
 //! Clients that come and go, told to those who watch.
 
 use super::connection::End;
+use super::trace;
 use crate::command::Cache;
 use crate::command::roster::Seat;
+use crate::protocol::Protocol;
 use crate::watch::{Event, Reason, Streams};
 use nix::errno::Errno;
 use std::io;
@@ -21,6 +23,15 @@ pub(super) fn failed(error: &io::Error, client: RawFd, cache: &Cache, worker: us
         cache.watch.tell(Some(worker), &Event::Failed { client, why: &why });
     }
     End::Broken
+}
+
+/// Shows that a client came or, with an `end`, that it went.
+pub(super) fn show(client: RawFd, end: Option<End>, cache: &Cache, protocol: Protocol) {
+    match end {
+        _ if !trace::is_on(cache) => {}
+        None => trace::opened(client, protocol),
+        Some(_) => trace::closed(client),
+    }
 }
 
 /// Tells that a client came or, with an `end`, that it went.

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import tempfile
@@ -178,8 +179,36 @@ def test_c_raises_the_limit_of_open_files(launch):
 
 
 def test_vv_shows_the_conversation(launch):
-    server = launch("-vv")
+    server = launch("-vv", "-o", "no_lru_crawler,no_lru_maintainer")
     with server.client() as client:
-        client.talk(stored("key-to-see", "a") + b"get key-to-see\r\n")
-        eventually("set is shown", lambda: "set key-to-see 0 0 1" in server.log.read_text())
-        eventually("get is shown", lambda: "get key-to-see" in server.log.read_text())
+        client.send(stored("key-to-see", "a") + stored("other", "b" * 20_000) + b"get key-to-see nosuch other\r\nfoo\r\n")
+        client.read_until(b"ERROR\r\n")
+        client.send(b"quit\r\n")
+        assert client.rest() == b""
+    with server.client() as client:
+        client.send(b"\x80\x0a" + bytes(22))
+        client.read(24)
+
+    def shown():
+        lines = re.findall(r"^([<>]?)\d+([: ].*)$", server.log.read_text(), re.MULTILINE)
+        return [sign + text for sign, text in lines]
+
+    eventually("both are gone", lambda: shown().count("< connection closed.") == 2)
+    zeros = [" 0x00 0x00 0x00 0x00"] * 5
+    assert shown() == [
+        *("< server listening (auto-negotiate)", "< new auto-negotiating client connection"),
+        *(": Client using the ascii protocol", "< set key-to-see 0 0 1", "> STORED", "< set other 0 0 20000", "> STORED"),
+        *("< get key-to-see nosuch other", "> sending key key-to-see", "> sending key other", "> END"),
+        *("< foo", "> ERROR", "< quit", "< connection closed.", "< new auto-negotiating client connection"),
+        *(": Client using the binary protocol", "< Read binary protocol data:"),
+        *["<   " + row for row in [" 0x80 0x0a 0x00 0x00", *zeros]],
+        "> Writing bin response:",
+        *[">  " + row for row in [" 0x81 0x0a 0x00 0x00", *zeros]],
+        "< connection closed.",
+    ]
+    classes = re.findall(r"^slab class +\d+: chunk size +\d+ perslab +\d+$", server.log.read_text(), re.MULTILINE)
+    assert len(classes) == 39
+    assert (classes[0], classes[9]) == (
+        "slab class   1: chunk size        96 perslab   10922",
+        "slab class  10: chunk size       752 perslab    1394",
+    )

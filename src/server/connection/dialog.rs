@@ -58,6 +58,16 @@ impl<'a> Turn<'a> {
         Turn { cache, worker, protocol, client, now, show, strict, asks_peer, simple }
     }
 
+    /// Whether the client whose first byte this is speaks the binary protocol.
+    #[cold]
+    fn negotiate(&self, first: u8) -> bool {
+        let binary = self.protocol.is_binary(first);
+        if self.show && self.protocol == Protocol::Auto {
+            trace::speaks(self.client, binary);
+        }
+        binary
+    }
+
     fn fits(&self, key: usize, flags: u32, value: usize) -> bool {
         let store = &self.cache.store;
         store.item_size(key, flags, value) <= store.item_size_max()
@@ -206,7 +216,7 @@ impl Dialog {
         if let Some(paused) = self.paused.take() {
             return Ok(resume(paused, turn, rest, out));
         }
-        if *self.binary.get_or_insert_with(|| turn.protocol.is_binary(rest[0])) {
+        if *self.binary.get_or_insert_with(|| turn.negotiate(rest[0])) {
             self.frame(turn, rest, out)
         } else {
             self.line(turn, rest, out)
