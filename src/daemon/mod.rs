@@ -73,6 +73,7 @@ fn say(stream: &mut impl Write, text: &str) {
 
 /// All that comes before the first thread: rights are needed first and dropped in the middle.
 fn start(config: Box<Config>) -> Result<Ready, Fatal> {
+    serve::hold_back_signals();
     let mut listeners = bind::inherit()?;
     let detached = if config.detach {
         Some(detach::detach(config.verbosity > 0, config.coredumps)?)

@@ -8,6 +8,7 @@ use crate::monitor::{Monitor, PeerAddress};
 use crate::replication::Lineage;
 use crate::server::worker::Request;
 use crate::server::{Workers, worker};
+use nix::sys::signal::SigSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,7 @@ struct End {
 async fn run(ready: Ready) -> io::Result<End> {
     let Ready { mut config, cache, listeners, link, monitors, detached } = ready;
     let mut signals = Signals::new()?;
+    let _ = held_back().thread_unblock();
     let (requests, mut asked) = mpsc::channel(1);
     let (workers, threads) = Workers::start(&cache, &requests)?;
     let workers = Arc::new(workers);
@@ -166,6 +168,17 @@ struct Signals {
     user: Signal,
     handover: Signal,
     hangup: Signal,
+}
+
+/// Has the signals wait that must not end a daemon that is still to take them: its process id may
+/// be known before. Only while there is no other thread.
+pub(super) fn hold_back_signals() {
+    let _ = held_back().thread_block();
+}
+
+fn held_back() -> SigSet {
+    use nix::sys::signal::Signal::{SIGHUP, SIGUSR1, SIGUSR2};
+    [SIGHUP, SIGUSR1, SIGUSR2].into_iter().collect()
 }
 
 impl Signals {

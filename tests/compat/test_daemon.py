@@ -5,6 +5,7 @@ import pwd
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -176,6 +177,27 @@ def test_c_raises_the_limit_of_open_files(launch):
     limits = Path(f"/proc/{server.pid}/limits").read_text()
     (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
     assert int(line.split()[3]) >= 600
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_signal_during_the_start_does_not_kill(binary, tmp_path, number):
+    if binary.resolve().name != "paircached":
+        pytest.skip("memcached ends where SIGUSR1 comes before it looks for it")
+    pid_file, users = tmp_path / "pid", tmp_path / "users"
+    users.write_text("u:p\n")
+    for _ in range(5):
+        command = [binary, *daemon.own_files(binary), "-u", "root", "-l", "127.0.0.1", "-p", "-1", "-Y", users]
+        started = subprocess.Popen([*command, "-P", pid_file], stderr=subprocess.DEVNULL)
+        try:
+            # It is written before anything else is ready.
+            eventually("the process id is written", lambda: pid_file.exists() and pid_file.read_text() == f"{started.pid}\n", pause=0)
+            started.send_signal(number)
+            if number == signal.SIGHUP:
+                started.send_signal(signal.SIGUSR1)
+            assert started.wait(PATIENCE) == 0
+        finally:
+            started.kill()
+            started.wait()
 
 
 def test_vv_shows_the_conversation(launch):
