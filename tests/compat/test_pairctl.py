@@ -84,7 +84,7 @@ def full(launch):
 
 def same_but_for_what_moves(ours, theirs):
     """The tool leaves the carriage return in each value; numbers that change between two looks don't count."""
-    moving = rb"time|rusage|bytes_|cmd_|connections|get_|lru_crawler|cpu|response_obj|read_buf|maintainer|crawler|moves_"
+    moving = rb"time|rusage|bytes_|cmd_|connection|get_|lru_crawler|cpu|response_obj|read_buf|maintainer|crawler|moves_"
     lines = [
         [re.sub(rb" +[\d.]+$", b"", line) if re.search(moving, line) else line for line in text.splitlines()]
         for text in (ours, theirs.replace(b"\r", b""))
