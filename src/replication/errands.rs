@@ -12,6 +12,8 @@ use tokio::sync::{Notify, oneshot};
 const FETCHES_MAX: usize = 1000;
 /// Requests that may be at the peer at once.
 const REQUESTS_MAX: usize = 10_000;
+/// Bytes of requests that may wait to be sent; a single one may be longer.
+const UNSENT_MAX: usize = 16 << 20;
 
 /// A request as a client sent it, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ struct Inner {
     requested: HashMap<u64, oneshot::Sender<Vec<u8>>>,
     /// Those of them that have not been sent yet.
     requests: VecDeque<(u64, Raw)>,
+    /// Bytes of those, and of those that the link has taken over and could not send yet.
+    unsent: usize,
     next: u64,
 }
 
@@ -149,8 +153,13 @@ impl Errands {
     pub fn forward(&self, raw: Raw) -> oneshot::Receiver<Vec<u8>> {
         let (done, reply) = oneshot::channel();
         let mut inner = self.inner();
-        inner.requested.retain(|_, waiting| !waiting.is_closed());
-        if inner.requested.len() < REQUESTS_MAX {
+        if inner.requested.len() >= REQUESTS_MAX {
+            inner.requested.retain(|_, waiting| !waiting.is_closed());
+        }
+        let unsent = inner.unsent + raw.bytes.len();
+        let fits = inner.unsent == 0 || unsent <= UNSENT_MAX;
+        if inner.requested.len() < REQUESTS_MAX && fits {
+            inner.unsent = unsent;
             inner.next += 1;
             let id = inner.next;
             inner.requested.insert(id, done);
@@ -182,14 +191,32 @@ impl Errands {
         let mut inner = self.inner();
         inner.requested.clear();
         inner.requests.clear();
+        inner.unsent = 0;
     }
 
     pub(super) fn take_wanted(&self) -> VecDeque<Box<[u8]>> {
         std::mem::take(&mut self.inner().wanted)
     }
 
-    pub(super) fn take_requests(&self) -> VecDeque<(u64, Raw)> {
-        std::mem::take(&mut self.inner().requests)
+    /// Requests to be sent, but for those that nobody waits for any more.
+    pub(super) fn take_requests(&self) -> Vec<(u64, Raw)> {
+        let mut inner = self.inner();
+        let mut taken = Vec::new();
+        while let Some((id, raw)) = inner.requests.pop_front() {
+            if inner.requested.get(&id).is_some_and(|waiting| !waiting.is_closed()) {
+                taken.push((id, raw));
+            } else {
+                inner.requested.remove(&id);
+                inner.unsent -= raw.bytes.len();
+            }
+        }
+        taken
+    }
+
+    /// So many bytes of requests are on their way.
+    pub(super) fn sent(&self, bytes: usize) {
+        let mut inner = self.inner();
+        inner.unsent = inner.unsent.saturating_sub(bytes);
     }
 
     /// The peer has sent what it has of a key.
@@ -240,6 +267,29 @@ mod tests {
         let more: Vec<_> =
             (0..2 * FETCHES_MAX).filter_map(|key| errands.fetch(&key.to_le_bytes())).collect();
         assert_eq!(more.len(), FETCHES_MAX);
+    }
+
+    #[test]
+    fn what_waits_for_a_link_that_stands_still_is_bounded_in_bytes() {
+        let errands = Errands::new(true, false);
+        errands.set(false, true);
+        let forward =
+            |bytes: usize| errands.forward(Raw { binary: false, bytes: vec![b'x'; bytes].into() });
+        let waits = |reply: &mut oneshot::Receiver<Vec<u8>>| {
+            reply.try_recv() == Err(oneshot::error::TryRecvError::Empty)
+        };
+        let mut large = forward(2 * UNSENT_MAX);
+        assert!(waits(&mut large), "a single one may be longer");
+        assert!(!waits(&mut forward(1)));
+        // Taken over by the link, and still not sent.
+        assert_eq!(errands.take_requests().len(), 1);
+        assert!(!waits(&mut forward(1)));
+        errands.sent(2 * UNSENT_MAX);
+        let mut half = forward(UNSENT_MAX / 2);
+        assert!(waits(&mut half) && waits(&mut forward(UNSENT_MAX / 2)) && !waits(&mut forward(1)));
+        // Nobody waits for the second one any more: it is not sent, and its bytes are free.
+        assert_eq!(errands.take_requests().len(), 1);
+        assert!(waits(&mut forward(UNSENT_MAX / 2)));
     }
 
     #[test]

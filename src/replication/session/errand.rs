@@ -19,6 +19,8 @@ pub(super) struct Owed {
     wanted: Vec<Box<[u8]>>,
     /// Frames that must not overtake what was written here before them.
     behind_live: Vec<u8>,
+    /// Bytes of clients' requests in them.
+    requests: usize,
 }
 
 impl Session {
@@ -70,6 +72,7 @@ impl Session {
             frame::write(out, Kind::Fetch, |out| out.put_slice(&key));
         }
         for (id, raw) in self.errands.take_requests() {
+            self.owed.requests += raw.bytes.len();
             frame::write(&mut self.owed.behind_live, Kind::Request, |out| {
                 out.put_u64_le(id);
                 out.put_u8(u8::from(raw.binary));
@@ -91,6 +94,10 @@ impl Session {
     /// Appends what must not overtake the live stream, which has just been sent to its end.
     pub(super) fn produce_behind_live(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.owed.behind_live);
+        match std::mem::take(&mut self.owed.requests) {
+            0 => {}
+            bytes => self.errands.sent(bytes),
+        }
     }
 
     /// Appends a batch of one item, if there is one.
