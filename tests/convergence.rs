@@ -424,11 +424,16 @@ fn more_writes_than_a_ring_holds_are_all_replicated() {
         let mut entry = pair.nodes[0].store.entry_with_room(key.as_bytes(), 10, pair.now).unwrap();
         entry.put(0, 0, &[number.to_string().as_bytes()]);
     }
+    let why = |pair: &Pair| pair.nodes[0].session.as_ref().unwrap().why_behind();
+    assert_eq!(why(&pair), "");
+    pair.talk(0, 100);
+    assert!(why(&pair).starts_with("more was written at once"), "{}", why(&pair));
     for _ in 0..1_000 {
         pair.talk(0, 100);
         pair.talk(1, 100);
     }
     pair.settle();
+    assert_eq!(why(&pair), "");
     assert_eq!(pair.nodes[1].contents().len(), 100_000);
     pair.both_hold_the_same();
 }

@@ -304,7 +304,7 @@ impl Link {
             let settled = age > hello::CROSSING;
             self.status.errands().set(!filled, settled && state == State::InSync);
         }
-        self.enter(state, "");
+        self.enter(state, session.why_behind());
         sent
     }
 }

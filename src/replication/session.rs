@@ -101,6 +101,8 @@ pub struct Session {
     doubt: Option<Version>,
     forgotten: u64,
     said_caught_up: bool,
+    /// Why that had to be taken back, if it had.
+    taken_back: Option<&'static str>,
     peer_caught_up: bool,
     ack_due: bool,
     /// The clock in the last ping that was not answered yet.
@@ -159,18 +161,18 @@ impl Session {
             store.forget_acknowledgements();
             Dropping::stale(restored.newest)
         });
+        // Before the look at what was forgotten: what is forgotten later overruns an open stream.
+        let opened: Vec<Version> = (0..SHARDS).map(|shard| store.open_stream(shard)).collect();
         let forgotten = store.forgotten_deletes();
         let doubt = store.doubt();
         if doubt.is_some() {
             store.forget_acknowledgements();
         }
-        let shards: Vec<Sending> = (0..SHARDS)
-            .map(|shard| {
-                let since = store.acknowledged(shard);
-                let opened = store.open_stream(shard);
-                Sending { sent: opened, opened, walk: Some(Walk::since(since)) }
-            })
-            .collect();
+        let begin = |(shard, opened)| {
+            let walk = Some(Walk::since(store.acknowledged(shard)));
+            Sending { sent: opened, opened, walk }
+        };
+        let shards: Vec<Sending> = opened.into_iter().enumerate().map(begin).collect();
         if let Some(durability) = &durability {
             durability.begin(shards.iter().map(|sending| sending.opened));
         }
@@ -192,6 +194,7 @@ impl Session {
             doubt,
             forgotten,
             said_caught_up: false,
+            taken_back: None,
             peer_caught_up: false,
             ack_due: false,
             pong_due: None,
@@ -232,6 +235,11 @@ impl Session {
     /// Whether both sides hold the same but for what is on its way.
     pub fn is_in_sync(&self) -> bool {
         self.peer_caught_up && self.said_caught_up
+    }
+
+    /// Why the two are not in sync any more, though they had been; nothing otherwise.
+    pub fn why_behind(&self) -> &'static str {
+        self.taken_back.unwrap_or_default()
     }
 
     /// Whether everything that was written here has been acknowledged.

@@ -9,6 +9,10 @@ use bytes::BufMut;
 
 /// Output that is made before the socket is given it.
 pub(super) const OUTPUT: usize = 128 * 1024;
+/// Why a node is not in sync any more, though its link goes on.
+const OVERRUN: &str =
+    "more was written at once than is remembered one by one; the rest is looked for";
+const FORGOTTEN: &str = "more was deleted than tombstone_memory holds; all is sent anew";
 /// Milliseconds between heartbeats.
 const PING_EVERY: u64 = 1_000;
 
@@ -108,6 +112,7 @@ impl Session {
         }
         if !self.said_caught_up && self.shards_to_walk() == 0 {
             self.said_caught_up = true;
+            self.taken_back = None;
             frame::write(out, Kind::CaughtUp, |_| {});
         }
         live || walked
@@ -162,28 +167,36 @@ impl Session {
     /// The live stream of a shard is incomplete: what it lost, a walk finds; but for deletes that
     /// were forgotten before they were sent, and then all is in doubt that is older (true).
     fn walk_again(&mut self, shard: usize) -> bool {
+        self.taken_back = self.said_caught_up.then_some(OVERRUN).or(self.taken_back);
         self.said_caught_up = false;
-        let forgotten = self.store.forgotten_deletes();
-        let doubt = self.store.doubt().filter(|_| forgotten > self.forgotten);
-        let shards = if let Some(floor) = doubt {
-            self.doubt = Some(floor);
-            self.forgotten = forgotten;
+        // Always before the look at what was forgotten: what is forgotten later overruns it again.
+        self.reopen(shard);
+        let in_doubt =
+            self.store.forgotten_deletes() > self.forgotten && self.store.doubt().is_some();
+        if in_doubt {
+            (0..SHARDS).filter(|&other| other != shard).for_each(|other| self.reopen(other));
+            self.taken_back = self.taken_back.map(|_| FORGOTTEN);
+            self.forgotten = self.store.forgotten_deletes();
+            self.doubt = self.store.doubt();
             self.store.forget_acknowledgements();
             // Batches that are under way were for what has just been put in doubt.
             self.memory.forget_reached();
-            0..SHARDS
-        } else {
-            shard..shard + 1
-        };
-        for shard in shards {
-            let since = self.store.acknowledged(shard);
-            let opened = self.store.open_stream(shard);
-            self.shards[shard] = Sending { sent: opened, opened, walk: Some(Walk::since(since)) };
-            if let Some(durability) = &self.durability {
-                durability.reopen(shard, opened);
-            }
         }
-        doubt.is_some()
+        let walked = if in_doubt { 0..SHARDS } else { shard..shard + 1 };
+        for shard in walked {
+            let since = self.store.acknowledged(shard);
+            self.shards[shard].walk = Some(Walk::since(since));
+        }
+        in_doubt
+    }
+
+    /// Begins the live stream of a shard anew; a walk has to follow.
+    fn reopen(&mut self, shard: usize) {
+        let opened = self.store.open_stream(shard);
+        self.shards[shard] = Sending { sent: opened, opened, walk: None };
+        if let Some(durability) = &self.durability {
+            durability.reopen(shard, opened);
+        }
     }
 
     /// Adds a step of what the peer missed; true if there is more.
