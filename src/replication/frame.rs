@@ -17,10 +17,12 @@
 //! | reply | the request's number (8), what the client is told |
 //! | check | bits (1: a round begins, 2: it ends), then of some keys: version (8), last touch (8), length (1), key |
 //!
-//! Changes in a batch: a kind (1; a set that a meta command marked has its own), fixed numbers, then
-//! key and value. Marked sets came with [`MARKS`]: to an older peer such an item goes as a delete
-//! of the same version, so that it has a miss there and not a value whose mark is lost. Lengths are checked against what is there before anything is read, so that no
-//! input can make the decoder reach too far.
+//! Changes in a batch: a kind (1; a set that a meta command marked has its own), numbers, then key
+//! and value. Marked sets came with [`MARKS`]: to an older peer such an item goes as a delete
+//! of the same version, so that it has a miss there and not a value whose mark is lost. Short sets
+//! came with [`SHORT`]: they leave out the numbers that most items have not, so that little more
+//! than what changed travels. Lengths are checked against what is there before anything is read, so
+//! that no input can make the decoder reach too far.
 
 use crate::protocol::KEY_MAX;
 use crate::store::{Change, Flush, Mark, Version};
@@ -32,6 +34,9 @@ pub const HEADER: usize = 5;
 
 /// The version of the protocol that first knew marked sets.
 pub const MARKS: u8 = 2;
+
+/// The version that first knew short sets.
+pub const SHORT: u8 = 2;
 
 /// The version that first knew what clients' connections want of the peer.
 pub const ERRANDS: u8 = 2;
@@ -45,6 +50,14 @@ const TOUCH: u8 = 3;
 const FLUSH: u8 = 4;
 /// A set with a mark: bits (1) and CAS (8) before what a set has.
 const SET_MARKED: u8 = 5;
+/// A set without the numbers that are 0: bits (1), version, those numbers that the bits name.
+const SET_SHORT: u8 = 6;
+
+const TOUCHED: u8 = 1;
+const EXPTIME: u8 = 2;
+const FLAGS: u8 = 4;
+/// The length of the value has four bytes, not two.
+const LONG: u8 = 8;
 
 const STALE: u8 = 1;
 const WON: u8 = 2;
@@ -165,6 +178,33 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
         Change::Set { key, version, mark, .. } if protocol < MARKS && mark != Mark::default() => {
             write_change(out, &Change::Delete { key, version }, protocol);
         }
+        Change::Set { key, value, flags, exptime, version, touched, mark }
+            if protocol >= SHORT && mark == Mark::default() =>
+        {
+            let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+            let bits = bit(touched != Version::NONE, TOUCHED)
+                | bit(exptime != 0, EXPTIME)
+                | bit(flags != 0, FLAGS)
+                | bit(value.len() > usize::from(u16::MAX), LONG);
+            out.put_slice(&[SET_SHORT, bits]);
+            out.put_u64_le(version.raw());
+            if bits & TOUCHED != 0 {
+                out.put_u64_le(touched.raw());
+            }
+            if bits & EXPTIME != 0 {
+                out.put_u32_le(exptime);
+            }
+            if bits & FLAGS != 0 {
+                out.put_u32_le(flags);
+            }
+            out.put_u8(key.len() as u8);
+            match bits & LONG {
+                0 => out.put_u16_le(value.len() as u16),
+                _ => out.put_u32_le(value.len() as u32),
+            }
+            out.put_slice(key);
+            out.put_slice(value);
+        }
         Change::Set { key, value, flags, exptime, version, touched, mark } => {
             write_set(out, mark);
             out.put_u64_le(version.raw());
@@ -239,6 +279,23 @@ pub fn read_change<'a>(input: &mut &'a [u8], protocol: u8) -> Result<Change<'a>,
             let key = key(input, key_len)?;
             let value = take(input, value_len)?;
             Change::Set { key, value, flags, exptime, version, touched, mark }
+        }
+        SET_SHORT if protocol < SHORT => return Err(FrameError::UnknownKind(SET_SHORT)),
+        SET_SHORT => {
+            let bits = input.try_get_u8()?;
+            let has = |bit: u8| bits & bit != 0;
+            let set_at = version(input)?;
+            let touched = if has(TOUCHED) { version(input)? } else { Version::NONE };
+            let exptime = if has(EXPTIME) { input.try_get_u32_le()? } else { 0 };
+            let flags = if has(FLAGS) { input.try_get_u32_le()? } else { 0 };
+            let key_len = usize::from(input.try_get_u8()?);
+            let value_len = match has(LONG) {
+                true => input.try_get_u32_le()? as usize,
+                false => usize::from(input.try_get_u16_le()?),
+            };
+            let (key, value) = (key(input, key_len)?, take(input, value_len)?);
+            let mark = Mark::default();
+            Change::Set { key, value, flags, exptime, version: set_at, touched, mark }
         }
         DELETE => {
             let version = version(input)?;
@@ -332,6 +389,25 @@ mod tests {
             let _ = read(&bytes, 1 << 20);
             let mut input = &bytes[..];
             while read_change(&mut input, MARKS).is_ok() {}
+        }
+    }
+
+    #[test]
+    fn little_more_than_key_and_value_travels_of_a_plain_set_and_an_older_peer_gets_all_numbers() {
+        let (key, value, version) = (&b"key"[..], vec![b'v'; 70_000], Version::from_raw(8));
+        for (value, overhead) in [(&value[..100], 13), (&value[..65_535], 13), (&value[..], 15)] {
+            let (touched, mark) = (Version::NONE, Mark::default());
+            let set = Change::Set { key, value, flags: 0, exptime: 0, version, touched, mark };
+            for (protocol, overhead) in [(SHORT, overhead), (SHORT - 1, 30)] {
+                let mut bytes = Vec::new();
+                write_change(&mut bytes, &set, protocol);
+                assert_eq!(bytes.len(), overhead + key.len() + value.len());
+                assert_eq!(read_change(&mut &bytes[..], protocol), Ok(set.clone()));
+            }
+            let mut bytes = Vec::new();
+            write_change(&mut bytes, &set, SHORT);
+            let older = read_change(&mut &bytes[..], SHORT - 1);
+            assert_eq!(older, Err(FrameError::UnknownKind(SET_SHORT)));
         }
     }
 
