@@ -87,6 +87,32 @@ def test_a_node_that_is_being_filled_gets_no_clients(pair, owner):
     pair.wait_until_in_sync()
 
 
+@pytest.fixture
+def by_source(pair, owner):
+    lab("playbook", "frontend", "-e", "paircached_frontend_mode=source", minutes=5)
+    yield
+    lab("playbook", "frontend", minutes=5)
+
+
+def test_haproxy_can_use_both_nodes_each_client_s_address_keeping_its_own(by_source, client):
+    """Of 16 addresses all come to one node once in 32,768 times, were it by chance; but hashes do not change."""
+    ask = f"printf 'stats replication\\r\\nquit\\r\\n' | nc -w 5 -s $address {ADDRESS} {THROUGH_HAPROXY}"
+    node = "sed -n 's/^STAT replication_node \\(.\\).*/\\1/p'"
+    addresses = [f"{NET}.{number}" for number in range(100, 116)]
+    device = client.run(f"ip -o -4 address | grep -w {client.address} | awk '{{ print $2 }}'")
+    try:
+        for address in addresses:
+            client.run(f"ip address add {address}/24 dev {device}")
+        rounds = [
+            client.run(f"for address in {' '.join(addresses)}; do {ask} | {node}; done").split() for _ in range(2)
+        ]
+    finally:
+        for address in addresses:
+            client.run(f"ip address del {address}/24 dev {device}", check=False)
+    assert len(rounds[0]) == len(addresses) and set(rounds[0]) == {"a", "b"}, rounds
+    assert rounds[0] == rounds[1]
+
+
 def test_the_front_end_can_be_taken_away_and_put_back(pair, owner):
     lab("playbook", "frontend", "-e", "paircached_frontend_state=absent", minutes=5)
     try:
