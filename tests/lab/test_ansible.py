@@ -71,6 +71,39 @@ def test_what_needs_a_restart_takes_one_node_after_the_other_and_loses_nothing(p
     assert all('MAXCONN="512"' in text for text in files(pair, SYSCONFIG))
 
 
+def test_a_restart_that_would_lose_what_only_one_node_holds_is_refused_before_anything_changes(pair):
+    pair.node2.run("systemctl stop paircached.service")
+    assert pair.node1.write({"only": "here"}) == []
+    before = pair.node1.unit("MainPID"), files(pair, SYSCONFIG)
+    change = ["-e", "paircached_max_connections=600", "-e", "paircached_health_timeout=2"]
+    with pytest.raises(AssertionError, match=r"pair is not\s+whole"):
+        deploy(*change)
+    assert (pair.node1.unit("MainPID"), files(pair, SYSCONFIG)) == before
+    assert pair.node1.read(["only"]) == {"only": "here"}
+    pair.node2.run("systemctl start paircached.service")
+    pair.wait_until_in_sync()
+    deploy(*change[:2])
+    pair.wait_until_both_hold({"only": "here"})
+    assert all('MAXCONN="600"' in text for text in files(pair, SYSCONFIG))
+
+
+def test_another_secret_takes_no_restart_and_no_item(pair):
+    """A first one does take one: the nodes cannot meet before both have it."""
+    deploy("-e", "paircached_secret=first-secret-of-the-lab")
+    pair.wait_until_in_sync()
+    items = {f"S-{number}": f"V-{number}" for number in range(1000)}
+    assert pair.node1.write(items) == []
+    pair.wait_until_both_hold(items)
+    before = processes(pair)
+    deploy("-e", "paircached_secret=second-secret-of-the-lab")
+    assert processes(pair) == before
+    for node in pair.nodes:
+        assert node.stats("replication")["replication_sealed"] == "1"
+        loaded = "journalctl --quiet --no-pager -u paircached.service | grep -c 'event=reload setting=secret next='"
+        assert node.run(loaded) != "0"
+    pair.wait_until_both_hold(items)
+
+
 def test_a_faulty_configuration_takes_no_file_s_place_and_no_daemon_down(pair):
     before = processes(pair), files(pair, SYSCONFIG)
     with pytest.raises(AssertionError, match="unrecognized option '--no-such-option'"):
