@@ -1,6 +1,6 @@
 //! The store: items by key within a memory budget, each with a version. No I/O; time is a parameter.
 //!
-//! This file is the interface that everything above uses, and that another engine can stand
+//! What is public here is the interface that everything above uses, and that another engine can stand
 //! behind: [`Store::get`] and [`Store::entry`] for commands, [`Store::merge`] for what the peer
 //! sends, [`Store::live_changes`] and [`Store::walk`] for what the peer is sent, [`Store::restore`]
 //! for what an earlier store held.
@@ -13,8 +13,8 @@
 //! | `record`, `block`, `caches` | how an item stands in memory, and a large value |
 //! | `log`, `segment` | what records are appended to |
 //! | `index` | where the record of a key stands |
-//! | `shard`, `entry` | one part of the keys, and one key, locked |
-//! | `clean`, `evict`, `expiry`, `ghost` | how room is made |
+//! | `shard`, `entry`, `lookup` | one part of the keys, and one key, locked; the way to it |
+//! | `clean`, `evict`, `expiry`, `flush`, `ghost` | how room is made |
 //! | `tombstone`, `ring`, `stream`, `merge` | what the peer is told and tells |
 //!
 //! Locks are taken in the order cleaner, shard, lane, pool. `docs/engine.md` tells the whole.
@@ -31,10 +31,12 @@ mod clean;
 mod entry;
 mod evict;
 mod expiry;
+mod flush;
 mod ghost;
 mod index;
 mod inspect;
 mod log;
+mod lookup;
 mod merge;
 mod record;
 mod references;
@@ -55,6 +57,7 @@ pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item, Payload};
 pub use inspect::Cursor;
+pub use lookup::Hashed;
 pub use restore::Progress;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};
@@ -63,7 +66,7 @@ pub use written::Written;
 
 use ahash::RandomState;
 use clean::Cleaner;
-use entry::{Locked, Room};
+use entry::Locked;
 use index::{Index, Peek};
 use log::Log;
 use shard::{Replicated, Shard};
@@ -83,8 +86,6 @@ const COMPACT_STEPS: usize = 4096;
 const CLEAN_STEP: usize = 256;
 /// Looks that one tick takes to come below a limit that was lowered.
 const SHRINK_STEPS: usize = 256;
-/// Attempts at a write: others may take what was freed for it.
-const ATTEMPTS: usize = 1000;
 /// Memory for which the index begins with a bucket, in bytes.
 const MEMORY_PER_BUCKET: u64 = 16 * 1024;
 
@@ -124,14 +125,6 @@ pub enum Found<R> {
     Expired,
     /// An item from before the last flush.
     Flushed,
-}
-
-/// A key and its hash, which only this store's [`Store::hashed`] knows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Hashed<'k> {
-    /// The key.
-    pub key: &'k [u8],
-    hash: u64,
 }
 
 /// Sees every live item that has to make room, just before it goes.
@@ -216,142 +209,6 @@ impl Store {
         (hash >> 58) as usize
     }
 
-    /// A key that is about to be used. Its part of the index begins to come closer.
-    #[inline]
-    pub fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {
-        let hash = self.hash(key);
-        self.peek(hash).prefetch(hash);
-        Hashed { key, hash }
-    }
-
-    #[inline]
-    fn peek(&self, hash: u64) -> &Peek {
-        &self.peeks[Store::shard_of(hash)]
-    }
-
-    /// Reads an item: `take` sees it while its shard is locked.
-    pub fn get<R>(&self, key: &[u8], now: Now, take: impl FnOnce(Item<'_>) -> R) -> Found<R> {
-        self.get_hashed(self.hashed(key), now, take)
-    }
-
-    /// As [`Store::get`].
-    #[inline]
-    pub fn get_hashed<R>(
-        &self,
-        Hashed { key, hash }: Hashed<'_>,
-        now: Now,
-        take: impl FnOnce(Item<'_>) -> R,
-    ) -> Found<R> {
-        let number = Store::shard_of(hash);
-        let mut shard = guard(&self.shards[number]);
-        let Some(at) = shard.find(hash, key) else { return Found::Miss };
-        if shard.is_dead(shard.record(at), now) {
-            return Locked::new(self, number, shard).bury_dead(hash, at, now);
-        }
-        shard.note_hit(at, now);
-        Found::Hit(take(Item::new(&shard, shard.record(at), now)))
-    }
-
-    /// Has the items of keys that are used next come closer, all at the same time instead of one after
-    /// another. It changes nothing.
-    #[inline]
-    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = Hashed<'k>>) {
-        for key in keys {
-            if let Some(at) = self.peek(key.hash).position(key.hash) {
-                caches::prefetch::<2>(self.log.pointer(at));
-            }
-        }
-    }
-
-    /// Finds a live item; one that is dead is taken out of the way, and the finding says of what it died.
-    pub fn seek<'s, 'k>(&'s self, key: &'k [u8], now: Now) -> Found<Entry<'s, 'k>> {
-        let mut entry = self.entry(key, now);
-        if entry.live.is_some() {
-            return Found::Hit(entry);
-        }
-        match entry.found {
-            Some(at) => entry.shard.bury_dead(entry.hash, at, now),
-            None => Found::Miss,
-        }
-    }
-
-    /// To be called before an item is sought to be touched: that may take some room.
-    pub fn prepare_touch(&self, now: Now) {
-        if self.log.is_short() {
-            self.clean_on_the_way(now);
-        }
-    }
-
-    /// Locks a key for a step that writes nothing new.
-    pub fn entry<'s, 'k>(&'s self, key: &'k [u8], now: Now) -> Entry<'s, 'k> {
-        self.entry_hashed(self.hashed(key), now)
-    }
-
-    #[inline]
-    fn entry_hashed<'s, 'k>(&'s self, Hashed { key, hash }: Hashed<'k>, now: Now) -> Entry<'s, 'k> {
-        let number = Store::shard_of(hash);
-        let shard = self.lock(number);
-        let found = shard.find(hash, key);
-        let live = found.filter(|&at| !shard.is_dead(shard.record(at), now));
-        Entry { shard, room: Room::none(&self.log, number), hash, key, now, live, found }
-    }
-
-    /// Locks a key with room for a value of `value` bytes.
-    pub fn entry_with_room<'s, 'k>(
-        &'s self,
-        key: &'k [u8],
-        value: usize,
-        now: Now,
-    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        self.open(self.hashed(key), now, |_| (value, None))
-    }
-
-    /// Locks a key with room for `addition` bytes more than the item has.
-    pub fn entry_to_join<'s, 'k>(
-        &'s self,
-        key: &'k [u8],
-        addition: usize,
-        now: Now,
-    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        let joined = |item: Option<Item<'_>>| addition + item.map_or(0, |item| item.value().len());
-        self.open(self.hashed(key), now, |item| (joined(item), None))
-    }
-
-    /// Locks a key with room for an item of `value` bytes with these flags and this expiry, and for no
-    /// other.
-    #[inline]
-    pub fn entry_for<'s, 'k>(
-        &'s self,
-        key: Hashed<'k>,
-        value: usize,
-        (flags, exptime): (u32, u32),
-        now: Now,
-    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        let inline = value < self.log.block_from();
-        let options = inline.then(|| record::options_of(flags, exptime, Mark::default()));
-        self.open(key, now, |_| (value, options))
-    }
-
-    #[inline]
-    fn open<'s, 'k>(
-        &'s self,
-        key: Hashed<'k>,
-        now: Now,
-        size: impl Fn(Option<Item<'_>>) -> (usize, Option<usize>),
-    ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        self.prepare_touch(now);
-        for _ in 0..ATTEMPTS {
-            let mut entry = self.entry_hashed(key, now);
-            let (value, options) = size(entry.item());
-            let Err(wanted) = entry.reserve(value, options) else { return Ok(entry) };
-            drop(entry);
-            if !self.free_up(wanted, now) {
-                break;
-            }
-        }
-        Err(OutOfMemory)
-    }
-
     /// Has `observer` see evictions; one for the life of the store, a second one is not heard. It is
     /// called with a shard locked: it must be quick and must not come back to the store.
     pub fn observe_evictions(&self, observer: EvictionObserver) {
@@ -385,50 +242,6 @@ impl Store {
             self.entry(key, now).merge(&Change::Delete { key, version });
         }
         Applied::Dropped
-    }
-
-    /// `flush_all`: everything stored until now is gone.
-    pub fn flush(&self, now: Now) {
-        let issued = self.version_after_all(now);
-        Written::note_flush(issued);
-        // A flush that was to come is replaced, as memcached does.
-        self.merge_flush(Flush { horizon: issued, issued, at: 0 }, now);
-    }
-
-    /// `flush_all` with a delay: at `at` (Unix milliseconds) everything stored before is gone.
-    pub fn flush_at(&self, at: u64, now: Now) {
-        let issued = self.version_after_all(now);
-        Written::note_flush(issued);
-        self.merge_flush(Flush { horizon: Version::NONE, issued, at }, now);
-    }
-
-    fn version_after_all(&self, now: Now) -> Version {
-        let newest = (0..SHARDS).map(|number| self.lock(number).clock.last()).max();
-        let mut clock = version::VersionClock::new(0);
-        clock.observe(newest.unwrap_or_default());
-        clock.observe(guard(&self.flush).issued);
-        clock.next(now, self.node())
-    }
-
-    fn merge_flush(&self, flush: Flush, now: Now) {
-        let (before, after) = {
-            let mut state = guard(&self.flush);
-            let before = *state;
-            *state = state.merge(flush).advance(now.0);
-            (before, *state)
-        };
-        if after.horizon > before.horizon {
-            (0..SHARDS).for_each(|number| self.lock(number).flush_before(after.horizon));
-            self.crawl_soon();
-        }
-        if after != before && self.replicated {
-            self.wake_sender();
-        }
-    }
-
-    /// What `flush_all` has done and will do.
-    pub fn flush_state(&self) -> Flush {
-        *guard(&self.flush)
     }
 
     /// Work that time brings: call about every 100 ms. Makes a delayed flush happen, brings memory
