@@ -7,7 +7,7 @@
 use ahash::random_state::{RandomSource, set_random_source};
 use paircached::command::{
     Cache, Login, Outcome, PasswordFormat, Passwords, Settings, execute, execute_frame,
-    execute_get, refuse,
+    execute_get, execute_simple, refuse,
 };
 use paircached::protocol::text::{self, Keys, Request};
 use paircached::protocol::{Output, Protocol, binary, login};
@@ -142,6 +142,7 @@ impl Server {
     /// Does all requests that are complete when these bytes have come.
     fn receive(&mut self, arrived: &[u8]) {
         let mut input = std::mem::take(&mut self.unfinished);
+        let mut begun = !input.is_empty();
         input.extend_from_slice(arrived);
         let mut at = 0;
         while !self.answer.closed {
@@ -154,9 +155,12 @@ impl Server {
             }
             let taken = match self.cache.settings.protocol {
                 Protocol::Binary => self.frame(rest),
-                _ => self.line(rest),
+                // What has begun to come before is read by the full parser, so that the other, which
+                // reads what is simple, is compared with it.
+                _ => (!begun).then(|| self.simple(rest)).flatten().or_else(|| self.line(rest)),
             };
             let Some(taken) = taken else { break };
+            begun = false;
             assert!(taken > 0 && taken <= rest.len(), "took {taken} of {}", rest.len());
             at += taken;
             self.answer.requests += 1;
@@ -175,6 +179,19 @@ impl Server {
     fn hang_up(&mut self) -> Option<usize> {
         self.answer.closed = true;
         None
+    }
+
+    /// Does the simple request at the front, if there is one; says how many bytes it took.
+    fn simple(&mut self, input: &[u8]) -> Option<usize> {
+        if self.login != Login::Done {
+            return None;
+        }
+        let cache = &self.cache;
+        let (simple, length) = text::parse_simple(input, fits(cache))?;
+        let (key, mut out) = (cache.store.hashed(simple.key()), Output::default());
+        execute_simple(cache, &cache.workers[0], NOW, &simple, key, &mut out);
+        self.finish(Outcome::Continue, &mut out, true);
+        Some(length)
     }
 
     /// Does the line at the front; says how many bytes it took.
