@@ -20,7 +20,7 @@ def tool(name, *arguments, **variables):
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1", **variables}
     return subprocess.run(
         [BIN / name, *map(str, arguments)],
-        cwd=ANSIBLE, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        cwd=ANSIBLE, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
     )
 
 
