@@ -268,15 +268,14 @@ impl Index {
         self.table.discard_from(last);
     }
 
-    /// Has the bucket of this hash come closer.
-    pub(super) fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
-    }
-
     /// Shows the positions of the next bucket of a walk and moves on; false at the end. Where the
     /// table has shrunk meanwhile, some are from before `reached`.
     pub(super) fn visit(&self, reached: &mut Reached, mut show: impl FnMut(Position)) -> bool {
-        let mut at = self.home(reached.reverse_bits());
+        let level = self.level();
+        let hash = reached.reverse_bits();
+        let low = hash as usize & ((1 << level) - 1);
+        let bits = if low < self.buckets() - (1 << level) { level + 1 } else { level };
+        let mut at = self.home(hash);
         loop {
             let bucket = self.bucket(at).entries();
             let next = Index::next(bucket[SLOTS - 1]);
@@ -285,22 +284,14 @@ impl Index {
             let Some(next) = next else { break };
             at = next;
         }
-        match self.after(*reached) {
+        let step = 1 << (64 - bits);
+        match (*reached & !(step - 1)).checked_add(step) {
             Some(next) => {
                 *reached = next;
                 true
             }
             None => false,
         }
-    }
-
-    /// Where a walk goes on behind the bucket at `reached`; nothing if that was the last.
-    pub(super) fn after(&self, reached: Reached) -> Option<Reached> {
-        let level = self.level();
-        let low = reached.reverse_bits() as usize & ((1 << level) - 1);
-        let bits = if low < self.buckets() - (1 << level) { level + 1 } else { level };
-        let step = 1 << (64 - bits);
-        (reached & !(step - 1)).checked_add(step)
     }
 }
 

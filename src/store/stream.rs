@@ -1,6 +1,5 @@
 //! What the peer is sent: the live stream of each shard, and walks over what it missed.
 
-use super::caches::prefetch;
 use super::change::{Change, Mark};
 use super::index::Reached;
 use super::log::Position;
@@ -16,9 +15,6 @@ use std::sync::atomic::Ordering;
 const LIVE_STEP: usize = 256;
 /// Items and tombstones that one call of a walk looks at, about: some 100 microseconds under the lock.
 const WALK_STEP: usize = 1024;
-
-/// Buckets between what a walk looks at, the records that come closer, and the buckets that do.
-const BUCKETS_AHEAD: usize = 4;
 
 /// What one step of the live stream did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,13 +146,11 @@ impl Store {
             emit(change);
             bytes
         };
-        let mut ahead = Ahead::of(&shard, walk.reached);
         while walk.tombstones.is_none() {
             if seen >= WALK_STEP {
                 return false;
             }
             seen += 1;
-            ahead.go_on(&shard);
             let (is_wanted, mut sent) = (*walk, 0);
             let more = shard.index.visit(&mut walk.reached, |at| {
                 seen += 1;
@@ -284,35 +278,6 @@ impl Store {
                 let hash = self.hash(shard.record(at).key());
                 each(&mut shard, hash, at);
             }
-        }
-    }
-}
-
-/// Has the memory that a walk needs next come closer while it looks at what is before that: after a
-/// cut it reads all items and sends few, and waits for memory most of the time.
-struct Ahead {
-    /// The next bucket to come closer, and the next whose records do.
-    bucket: Option<Reached>,
-    records: Option<Reached>,
-}
-
-impl Ahead {
-    fn of(shard: &Shard, reached: Reached) -> Ahead {
-        let mut ahead = Ahead { bucket: Some(reached), records: None };
-        (0..BUCKETS_AHEAD).for_each(|_| ahead.go_on(shard));
-        ahead.records = Some(reached);
-        (0..BUCKETS_AHEAD).for_each(|_| ahead.go_on(shard));
-        ahead
-    }
-
-    fn go_on(&mut self, shard: &Shard) {
-        if let Some(reached) = self.bucket {
-            shard.index.prefetch(reached.reverse_bits());
-            self.bucket = shard.index.after(reached);
-        }
-        if let Some(mut reached) = self.records {
-            let more = shard.index.visit(&mut reached, |at| prefetch::<2>(shard.log.pointer(at)));
-            self.records = more.then_some(reached);
         }
     }
 }

@@ -96,11 +96,6 @@ impl Buckets {
         if split { hash as usize & ((2 << level) - 1) } else { low }
     }
 
-    /// Has the bucket of this hash come closer.
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch::<1>(NonNull::from(self.bucket(self.home(hash))).cast());
-    }
-
     pub(super) fn tag(&self, hash: u64) -> u64 {
         (hash >> self.first_level) & TAG
     }
@@ -124,7 +119,7 @@ impl Peek {
 
     /// Has the bucket of this hash come closer.
     pub(in super::super) fn prefetch(&self, hash: u64) {
-        self.0.prefetch(hash);
+        prefetch::<1>(NonNull::from(self.0.bucket(self.0.home(hash))).cast());
     }
 
     /// Where a key of this hash may stand.
