@@ -8,7 +8,7 @@ cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-demo bench bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-demo bench bench-curves bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -98,6 +98,10 @@ lab-demo:
 ## Compares with the installed memcached, on two cores that have nothing else to do: about 8 minutes.
 bench: setup build
 	target/venv/bin/python benches/run $(BENCH)
+
+## Shows how the cost of a request grows with connections, items and values: about 5 minutes, and 6 GB for each server.
+bench-curves: build
+	python3 benches/curves $(BENCH)
 
 ## Compares what items and connections take in memory: about 10 minutes, and 5 GB.
 bench-memory: build
