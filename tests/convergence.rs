@@ -518,6 +518,25 @@ fn a_node_that_comes_back_with_what_it_had_costs_what_changed() {
 }
 
 #[test]
+fn what_a_node_wrote_before_it_was_killed_is_not_sent_back_after_the_next_cut() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    for key in 0..200 {
+        pair.write(usize::from(key % 2), key, false, 10);
+    }
+    pair.settle();
+    pair.step(&Step { node: 0, pause: 1, action: Action::Restart });
+    pair.cut();
+    pair.settle();
+    pair.cut();
+    pair.write(0, 7, false, 10);
+    pair.write(1, 8, false, 10);
+    pair.settle();
+    pair.both_hold_the_same();
+    let sent = pair.nodes.each_mut().map(|node| node.session.as_mut().unwrap().take_counts().0);
+    assert_eq!(sent, [1, 1]);
+}
+
+#[test]
 fn a_file_that_was_overtaken_stays_so_through_another_stop() {
     for connects in [false, true] {
         let mut pair = Pair::new(&settings(64 << 20, 1 << 20));

@@ -104,6 +104,8 @@ pub struct Session {
     /// Why that had to be taken back, if it had.
     taken_back: Option<&'static str>,
     peer_caught_up: bool,
+    /// What the peer gave back of what this node once wrote is still to be counted as known to it.
+    given_back: bool,
     ack_due: bool,
     /// The clock in the last ping that was not answered yet.
     pong_due: Option<u64>,
@@ -196,6 +198,7 @@ impl Session {
             said_caught_up: false,
             taken_back: None,
             peer_caught_up: false,
+            given_back: false,
             ack_due: false,
             pong_due: None,
             answered: false,

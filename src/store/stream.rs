@@ -198,6 +198,13 @@ impl Store {
         self.lock(shard).acknowledge(version);
     }
 
+    /// Up to where a shard's live stream has been taken, if that is all there is: nothing that this
+    /// node wrote there is newer and was not taken.
+    pub fn taken(&self, shard: usize) -> Option<Version> {
+        let shard = self.lock(shard);
+        (shard.ring.len() == 0 && !shard.ring.is_overrun()).then(|| shard.clock.last())
+    }
+
     /// Up to where the peer holds what this node wrote in `shard`.
     pub fn acknowledged(&self, shard: usize) -> Version {
         self.lock(shard).acked

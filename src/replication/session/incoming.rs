@@ -56,6 +56,7 @@ impl Session {
             }
             Kind::CaughtUp => {
                 self.peer_caught_up = true;
+                self.given_back = true;
                 self.memory.filled = true;
             }
             Kind::Fetch | Kind::Fetched | Kind::Request | Kind::Reply

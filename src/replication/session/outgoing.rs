@@ -95,6 +95,7 @@ impl Session {
         self.add_flush(&mut batch);
         let live = self.add_live(&mut batch);
         let walked = self.add_walk(&mut batch);
+        self.count_given_back(&mut batch);
         let Batch { ops, reached, confirms, .. } = batch;
         if out.len() == empty && reached.is_empty() && confirms.is_empty() {
             out.truncate(start);
@@ -223,6 +224,17 @@ impl Session {
             }
         }
         true
+    }
+
+    /// What a node wrote in an earlier life, and was given back, the peer need not be sent after the
+    /// next cut: it holds all that is here but what is in the stream.
+    fn count_given_back(&mut self, batch: &mut Batch<'_>) {
+        if !self.given_back || self.shards_to_walk() > 0 {
+            return;
+        }
+        self.given_back = false;
+        let taken = (0..SHARDS).filter_map(|shard| Some((shard, self.store.taken(shard)?)));
+        batch.reached.extend(taken);
     }
 
     /// Milliseconds from `now` until something is to be said even if nothing happens.
