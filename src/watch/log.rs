@@ -164,25 +164,39 @@ impl Log {
         let mut taken = Queue::default();
         loop {
             self.signal.wait();
-            let watchers = {
-                let mut audience = guard(&self.audience);
-                if audience.watchers.is_empty() {
-                    audience.served = false;
-                    self.queues.iter().for_each(|queue| *guard(queue) = Queue::default());
-                    return;
-                }
-                audience.watchers.clone()
-            };
+            if self.is_left() {
+                return;
+            }
             for queue in &self.queues {
                 std::mem::swap(&mut *guard(queue), &mut taken);
-                for watcher in &watchers {
-                    let (sent, skipped) = watcher.hand(taken.lines(), self.watcher_limit);
-                    self.counters.sent.fetch_add(sent, Ordering::Relaxed);
-                    self.counters.skipped.fetch_add(skipped, Ordering::Relaxed);
-                }
+                self.hand_out(&taken);
                 taken.clear();
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether nobody watches any more; then the thread that hands out is to end.
+    fn is_left(&self) -> bool {
+        let mut audience = guard(&self.audience);
+        if !audience.watchers.is_empty() {
+            return false;
+        }
+        audience.served = false;
+        self.queues.iter().for_each(|queue| *guard(queue) = Queue::default());
+        true
+    }
+
+    /// Hands lines to those who watch now. It is asked who that is when the lines have been taken:
+    /// whoever came before one of them was told is among them then.
+    fn hand_out(&self, taken: &Queue) {
+        if taken.is_empty() {
+            return;
+        }
+        for watcher in &guard(&self.audience).watchers {
+            let (sent, skipped) = watcher.hand(taken.lines(), self.watcher_limit);
+            self.counters.sent.fetch_add(sent, Ordering::Relaxed);
+            self.counters.skipped.fetch_add(skipped, Ordering::Relaxed);
         }
     }
 
