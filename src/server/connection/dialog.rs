@@ -201,9 +201,10 @@ impl Dialog {
         }
     }
 
-    /// Whether a request may begin, and of the text protocol.
+    /// Whether a request may begin, and of the text protocol; one that the peer was asked for has begun.
     fn takes_text(&self) -> bool {
-        self.binary == Some(false) && self.paused.is_none() && self.login == Login::Done
+        let begun = self.paused.is_some() || self.answer.is_some();
+        self.binary == Some(false) && !begun && self.login == Login::Done
     }
 
     /// Does the request at the front of `rest`, if it is complete, or else says what is next.
