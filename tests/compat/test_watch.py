@@ -319,7 +319,9 @@ def test_watchers_that_do_not_read_cost_little_and_hold_nobody_up(launch):
             stats = client.stats()
             return int(stats["log_worker_written"]) + int(stats["log_worker_dropped"])
 
-        eventually("every line is accounted for", lambda: told() == 50 * asked)
+        # 1.6.18 lost count of some in one of many runs; here each is either written or dropped, to the last one.
+        if server.version >= RULES_OF_1_6_45:
+            eventually("every line is accounted for", lambda: told() == 50 * asked)
         assert memory(server) - before < 30 << 20
         stalled.ask(b"mn\r\n", b"MN\r\n")
         # One wakes, and is told what it missed.
