@@ -2,7 +2,10 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-PYTEST = target/venv/bin/pytest -q
+# A test that fails is asked once more, and named as RERUN at the end: that is a fault to look into, of the test or of
+# the daemon, but not a reason to stop. RERUNS=0 stops at it.
+RERUNS ?= 1
+PYTEST = target/venv/bin/pytest -q --reruns $(RERUNS) -rfER
 cargo_deny = target/tools/bin/cargo-deny
 cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
