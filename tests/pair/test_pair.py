@@ -152,7 +152,8 @@ def test_two_nodes_started_at_once_and_restarted_again_and_again_always_find_eac
 
 def test_a_win_is_given_once_on_each_node(pair):
     pair[0].ask(b"ms k 1\r\na\r\nmd k I\r\nmn\r\n", b"MN\r\n")
-    for node in pair:
+    # The peer first: had the item been won here before it was sent, it would go as one that was.
+    for node in reversed(pair):
         asked = b"mg k\r\n"
         eventually("it won", lambda node=node: node.ask(asked, b"\r\n") == b"HD X W\r\n")
         assert node.ask(asked, b"\r\n") == b"HD Z X\r\n"
