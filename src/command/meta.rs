@@ -4,9 +4,11 @@ mod write;
 
 use super::operation::{Context, expiry};
 use super::reply::line;
-use crate::protocol::meta::{Block, Meta, Options, Verb};
+use crate::protocol::meta::{Block, Meta, Options, Shown, Verb};
+use crate::protocol::text::Words;
 use crate::protocol::{KEY_MAX, Output, base64};
-use crate::store::{Entry, Found, Item, Mark, Payload};
+use crate::store::{Entry, Found, Hashed, Item, Mark, Payload};
+use crate::watch::Streams;
 
 const NO_MEMORY: &str = "SERVER_ERROR out of memory";
 
@@ -45,10 +47,7 @@ impl Call<'_, '_> {
                 base64::encode(self.key, |digits| out.push(digits));
                 out.push(b" b");
             }
-            b'k' => {
-                out.push(b" k");
-                out.push(self.key);
-            }
+            b'k' => push_key(self.key, out),
             _ => {}
         }
     }
@@ -59,9 +58,24 @@ impl Call<'_, '_> {
     }
 }
 
+fn push_key(key: &[u8], out: &mut Output) {
+    out.push(b" k");
+    out.push(key);
+}
+
 fn push_flag(letter: u8, number: u64, out: &mut Output) {
     out.push(&[b' ', letter]);
     out.push_number(number);
+}
+
+/// Begins a reply that shows an item.
+fn push_head(item: Item<'_>, with_value: bool, out: &mut Output) {
+    if with_value {
+        out.push(b"VA ");
+        out.push_number(item.value_len() as u64);
+    } else {
+        out.push(b"HD");
+    }
 }
 
 fn push_value(item: Item<'_>, out: &mut Output) {
@@ -112,6 +126,22 @@ impl Context<'_> {
         }
     }
 
+    /// What a flag of this letter shows of an item with that expiry, if it shows any of it.
+    fn push_shown(&self, letter: u8, item: Item<'_>, exptime: u32, out: &mut Output) {
+        match letter {
+            b'c' => push_flag(b'c', self.cache.cas_of(item), out),
+            b'f' => push_flag(b'f', item.flags().into(), out),
+            b's' => push_flag(b's', item.value_len() as u64, out),
+            b'h' => push_flag(b'h', item.fetched().into(), out),
+            b'l' => {
+                let idle = self.now.seconds().saturating_sub(item.accessed());
+                push_flag(b'l', idle.into(), out);
+            }
+            b't' => self.push_left(exptime, out),
+            _ => {}
+        }
+    }
+
     /// What this flag makes of an item's expiry; flags take effect one after another.
     fn exptime_after(&self, call: &Call<'_, '_>, flag: &[u8], before: u32, created: bool) -> u32 {
         let set = match flag[0] {
@@ -128,6 +158,61 @@ impl Context<'_> {
         { flags }.fold(before, |before, flag| self.exptime_after(call, flag, before, created))
     }
 
+    /// A `mg` with these flags, the shortest way; false, and nothing was done, where that leaves
+    /// something out.
+    pub(super) fn meta_read(
+        &self,
+        key: Hashed<'_>,
+        flags: Words<'_>,
+        shown: Shown,
+        out: &mut Output,
+    ) -> bool {
+        if shown.has(b'u') || self.is_watched(Streams::FETCHERS) {
+            return false;
+        }
+        let found = self.cache.store.get_if(key, self.now, |item| {
+            let mark = item.mark();
+            if mark.stale || mark.won || mark.binary {
+                return None;
+            }
+            push_head(item, shown.has(b'v'), out);
+            for flag in flags {
+                match flag[0] {
+                    b'k' => push_key(key.key, out),
+                    letter => self.push_shown(letter, item, item.exptime(), out),
+                }
+            }
+            out.push(b"\r\n");
+            if shown.has(b'v') {
+                push_value(item, out);
+            }
+            Some(())
+        });
+        match found {
+            Found::Hit(Some(())) => {
+                self.worker.cmd_get.add(1);
+                return true;
+            }
+            Found::Hit(None) => return false,
+            Found::Miss => {}
+            Found::Expired => self.worker.get_expired.add(1),
+            Found::Flushed => self.worker.get_flushed.add(1),
+        }
+        self.meta_miss();
+        out.push(b"EN");
+        if shown.has(b'k') {
+            push_key(key.key, out);
+        }
+        out.push(b"\r\n");
+        true
+    }
+
+    /// A miss touches nothing, whatever it asks for.
+    fn meta_miss(&self) {
+        self.worker.cmd_get.add(1);
+        self.worker.get_misses.add(1);
+    }
+
     fn meta_get(&self, call: &Call<'_, '_>, out: &mut Output) {
         if call.options.exptime.is_some() {
             self.cache.store.prepare_touch(self.now);
@@ -139,9 +224,7 @@ impl Context<'_> {
             Found::Flushed => self.worker.get_flushed.add(1),
         }
         if call.options.vivify.is_none() {
-            // A miss touches nothing, whatever it asks for.
-            self.worker.cmd_get.add(1);
-            self.worker.get_misses.add(1);
+            self.meta_miss();
             return call.quietly("EN", out);
         }
         let Ok(mut entry) = self.cache.store.entry_with_room(call.key, 0, self.now) else {
@@ -178,28 +261,15 @@ impl Context<'_> {
         let mark = item.mark();
         let known = call.options.compare.is_some() && self.matches(call, item);
         let with_value = call.options.has(b'v') && !known;
-        if with_value {
-            out.push(b"VA ");
-            out.push_number(item.value_len() as u64);
-        } else {
-            out.push(b"HD");
-        }
+        push_head(item, with_value, out);
         let mut won = created;
         let mut exptime = if created { 0 } else { item.exptime() };
         for flag in call.meta.flags {
             exptime = self.exptime_after(call, flag, exptime, created);
             match flag[0] {
                 b'R' => won |= !mark.won && self.ends_within(exptime, call.options.recache),
-                b'c' => push_flag(b'c', self.cache.cas_of(item), out),
-                b'f' => push_flag(b'f', item.flags().into(), out),
-                b's' => push_flag(b's', item.value_len() as u64, out),
-                b'h' => push_flag(b'h', item.fetched().into(), out),
-                b'l' => {
-                    let idle = self.now.seconds().saturating_sub(item.accessed());
-                    push_flag(b'l', idle.into(), out);
-                }
-                b't' => self.push_left(exptime, out),
-                _ => call.echo(flag, mark.binary, out),
+                b'O' | b'k' => call.echo(flag, mark.binary, out),
+                letter => self.push_shown(letter, item, exptime, out),
             }
         }
         won |= mark.stale && !mark.won;

@@ -220,11 +220,13 @@ pub fn execute_simple(
         }
         Simple::Set(store) => line(out, context.write(store, key)),
         Simple::Read { flags, options, .. } => {
-            let options = Options::from(*options);
-            let block = Block::Value(&[]);
-            let verb = meta::Verb::Get;
-            let meta = Meta { verb, key: key.key, flags: *flags, options, block, length: 0 };
-            context.meta(&meta, out);
+            if !context.meta_read(key, *flags, *options, out) {
+                let options = Options::from(*options);
+                let block = Block::Value(&[]);
+                let verb = meta::Verb::Get;
+                let meta = Meta { verb, key: key.key, flags: *flags, options, block, length: 0 };
+                context.meta(&meta, out);
+            }
         }
     }
 }

@@ -131,6 +131,11 @@ impl Shown {
         }
         Some(Shown(shown))
     }
+
+    /// Whether there is a flag of this letter.
+    pub fn has(self, letter: u8) -> bool {
+        self.0 & 1 << (letter - b'a') != 0
+    }
 }
 
 impl From<Shown> for Options {

@@ -56,6 +56,28 @@ impl Store {
         Found::Hit(take(Item::new(&shard, shard.record(at), now)))
     }
 
+    /// As [`Store::get`], but that the item is counted as read afterwards, and only if `take` gives
+    /// something.
+    #[inline]
+    pub fn get_if<R>(
+        &self,
+        Hashed { key, hash }: Hashed<'_>,
+        now: Now,
+        take: impl FnOnce(Item<'_>) -> Option<R>,
+    ) -> Found<Option<R>> {
+        let number = Store::shard_of(hash);
+        let mut shard = guard(&self.shards[number]);
+        let Some(at) = shard.find(hash, key) else { return Found::Miss };
+        if shard.is_dead(shard.record(at), now) {
+            return Locked::new(self, number, shard).bury_dead(hash, at, now);
+        }
+        let taken = take(Item::new(&shard, shard.record(at), now));
+        if taken.is_some() {
+            shard.note_hit(at, now);
+        }
+        Found::Hit(taken)
+    }
+
     /// Has the items of keys that are used next come closer, all at the same time instead of one after
     /// another. It changes nothing.
     #[inline]
