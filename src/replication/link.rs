@@ -222,7 +222,7 @@ impl Link {
             }
             let sent = self.publish(&mut session, started.elapsed());
             if sent > 0 && draining.is_none() && session.is_patient() {
-                pace.begin();
+                pace.begin(sent);
             }
             if let Some(deadline) = draining
                 && (session.is_drained() || Instant::now() >= deadline)

@@ -1,20 +1,28 @@
 //! How closely batches follow each other. A batch costs the node that writes some microseconds, be it
-//! for one change or for a thousand: so one that follows another waits a little for company, and one
-//! that comes after a silence goes at once.
+//! for one change or for a thousand: so where changes come thick, a batch that follows another waits a
+//! little for company. Where they come thin each goes at once, for that is little work still.
 
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 /// Time between two batches. The runtime's own timers know whole milliseconds only.
 const SPACING: Duration = Duration::from_micros(150);
+/// So many changes in a millisecond are thick: one batch for each would take an eighth of a processor.
+const THICK: u128 = 15;
+/// Time over which they are counted, at least.
+const WINDOW: Duration = Duration::from_millis(1);
 
 pub(super) struct Pace {
     timer: AsyncFd<Timer>,
     waits: bool,
+    /// Changes since `since`.
+    counted: u64,
+    since: Instant,
+    is_thick: bool,
 }
 
 struct Timer(TimerFd);
@@ -31,11 +39,21 @@ impl Pace {
         let timer = Timer(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
         // SAFETY: the descriptor is the timer's own, the same as long as it lives.
         let timer = unsafe { AsyncFd::register(timer) }.map_err(io::Error::from)?;
-        Ok(Pace { timer, waits: false })
+        Ok(Pace { timer, waits: false, counted: 0, since: Instant::now(), is_thick: false })
     }
 
-    /// A batch has been made: the next one comes later.
-    pub(super) fn begin(&mut self) {
+    /// A batch of so many changes has been made: the next one comes later, if they come thick.
+    pub(super) fn begin(&mut self, changes: u64) {
+        self.counted += changes;
+        let elapsed = self.since.elapsed();
+        if elapsed >= WINDOW {
+            self.is_thick =
+                u128::from(self.counted) * WINDOW.as_nanos() > THICK * elapsed.as_nanos();
+            (self.counted, self.since) = (0, Instant::now());
+        }
+        if !self.is_thick {
+            return;
+        }
         let after = Expiration::OneShot(TimeSpec::nanoseconds(SPACING.as_nanos() as i64));
         self.waits = self.timer.get_ref().0.set(after, TimerSetTimeFlags::empty()).is_ok();
     }
