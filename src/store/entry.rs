@@ -324,7 +324,7 @@ impl Entry<'_, '_> {
             // The peer must not go on to serve what this write would have replaced.
             self.shard.bury(self.hash, self.key.into(), version, Remains::Tombstone, 1);
         }
-        self.shard.record_write(self.hash, version);
+        self.shard.record_write(self.hash, version, at);
         Written::note(version);
         (self.found, self.live) = (at, at);
         version
@@ -359,7 +359,7 @@ impl Entry<'_, '_> {
         let mut touched = Version::NONE;
         if self.shard.replicated.is_some() {
             touched = self.shard.next_version(self.now);
-            self.shard.record_write(self.hash, touched);
+            self.shard.record_write(self.hash, touched, None);
             Written::note(touched);
         }
         let at = self.shard.touch(self.hash, at, exptime, touched, &mut self.room);

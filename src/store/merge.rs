@@ -84,9 +84,14 @@ impl Shard {
                 None => return (version <= self.floor).then_some(Applied::Dropped),
             },
         };
-        let ours = here.node() == self.node();
-        if here != version && ours && here > self.acked {
+        let is_unknown = here.node() == self.node() && here > self.acked;
+        if here != version && is_unknown {
             self.conflicts += 1;
+        }
+        if here < version && is_unknown {
+            // Once the peer has been told that its change was applied it may forget it, if it was a
+            // delete, and would take a copy of what was here before for something new.
+            self.ring.forget_copies();
         }
         (here >= version).then_some(Applied::Stale)
     }

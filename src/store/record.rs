@@ -16,7 +16,7 @@
 //! without a lock, and learn from them which shard's lock the rest is behind.
 
 use super::caches::copy_value;
-use super::change::Mark;
+use super::change::{Change, Mark};
 use super::version::Version;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -84,6 +84,11 @@ impl<'a> Record<'a> {
         let size = size_by_header(header);
         // SAFETY: by the contract of this function.
         Record { bytes: unsafe { std::slice::from_raw_parts(start.as_ptr(), size) } }
+    }
+
+    /// A whole record that stands elsewhere.
+    pub(super) fn copied(bytes: &'a [u8]) -> Record<'a> {
+        Record { bytes }
     }
 
     /// All of it.
@@ -159,12 +164,30 @@ impl<'a> Record<'a> {
         Stored::Block { number: self.number::<4>(at) as u32, len: self.number::<4>(at + 4) as u32 }
     }
 
+    /// Whether its value stands in it.
+    pub(super) fn is_inline(self) -> bool {
+        self.fields() & BLOCK == 0
+    }
+
     pub(super) fn value_len(self) -> usize {
         if self.fields() & BLOCK == 0 {
             return self.number::<2>(2) as usize;
         }
         let at = HEADER + self.key_len() + options_len(self.fields());
         self.number::<4>(at + 4) as usize
+    }
+
+    /// The change that made it what it is; its value is `value`, wherever that stands.
+    pub(super) fn change(self, value: &'a [u8]) -> Change<'a> {
+        Change::Set {
+            key: self.key(),
+            value,
+            flags: self.flags(),
+            exptime: self.exptime(),
+            version: self.version(),
+            touched: self.touched(),
+            mark: self.mark(),
+        }
     }
 
     /// Whether the index knows it no more.

@@ -1,13 +1,21 @@
-//! The live stream of one shard: references to what was written and the peer has not been sent yet.
+//! The live stream of one shard: what was written and the peer has not been sent yet. Small writes are
+//! copied as they are made, when every byte of them is at hand: whoever sends them runs on another
+//! processor, and would have to look each one up. Of others a reference is kept.
 
+use super::change::Change;
+use super::record::{Record, Stored};
 use super::version::Version;
 use std::collections::VecDeque;
 
 /// Entries that one shard's ring holds before it gives up and the shard is walked instead.
 const CAPACITY: usize = 4096;
+/// Bytes of copies that one shard's ring holds; what comes beyond is referred to.
+const COPIES: usize = 16 * 1024;
+/// A longer record is referred to: to copy it takes longer than to look it up.
+const COPY_MAX: usize = 1024;
 
-/// A write: its key's hash, and its version. If the key has another version by the time the entry is
-/// read, the write was superseded and a later entry tells what became of it.
+/// A write: its key's hash, and its version. If it was not copied and the key has another version by
+/// the time the entry is read, the write was superseded and a later entry tells what became of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     pub hash: u64,
@@ -16,7 +24,12 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    entries: VecDeque<Written>,
+    /// With the length of the copy, 0 if there is none.
+    entries: VecDeque<(Written, u32)>,
+    /// Whole records, in the order of their entries.
+    copies: Vec<u8>,
+    /// Up to where the copies were taken.
+    taken: usize,
     open: bool,
     overrun: bool,
     /// Something was pushed since the flag was last cleared.
@@ -34,7 +47,9 @@ impl Ring {
         *self = Ring::default();
     }
 
-    pub(super) fn push(&mut self, written: Written) {
+    /// Records a write; `record` is what it made, if that is an item.
+    #[inline]
+    pub(super) fn push(&mut self, written: Written, record: Option<Record<'_>>) {
         if !self.open || self.overrun {
             return;
         }
@@ -43,20 +58,46 @@ impl Ring {
             self.give_up();
             return;
         }
-        self.entries.push_back(written);
+        let copied = record.filter(|record| self.has_room(*record)).map_or(0, |record| {
+            self.copies.extend_from_slice(record.bytes());
+            record.size()
+        });
+        self.entries.push_back((written, copied as u32));
+    }
+
+    /// Whether a copy of the record is kept.
+    fn has_room(&self, record: Record<'_>) -> bool {
+        let size = record.size();
+        record.is_inline() && size <= COPY_MAX && self.copies.len() + size <= COPIES
     }
 
     /// Forgets what was recorded: the stream is incomplete, the shard must be walked.
     pub(super) fn give_up(&mut self) {
         if self.open {
-            self.entries = VecDeque::new();
-            self.overrun = true;
-            self.pushed = true;
+            *self = Ring { open: true, overrun: true, pushed: true, ..Ring::default() };
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Written> {
-        self.entries.pop_front()
+    /// Forgets the copies, and refers to what they are of. A copy is as good as the item only as long as
+    /// that, or a later write of this node's to its key, is what the shard knows of the key.
+    pub(super) fn forget_copies(&mut self) {
+        if self.copies.is_empty() {
+            return;
+        }
+        self.entries.iter_mut().for_each(|(_, copied)| *copied = 0);
+        (self.copies, self.taken) = (Vec::new(), 0);
+    }
+
+    /// Takes the oldest entry, with the change that it was if it was copied.
+    pub(super) fn pop(&mut self) -> Option<(Written, Option<Change<'_>>)> {
+        let Some((written, copied)) = self.entries.pop_front() else {
+            self.copies.clear();
+            self.taken = 0;
+            return None;
+        };
+        let from = self.taken;
+        self.taken += copied as usize;
+        Some((written, change(&self.copies[from..self.taken])))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -65,5 +106,17 @@ impl Ring {
 
     pub(super) fn is_overrun(&self) -> bool {
         self.overrun
+    }
+}
+
+/// The change that a copy was made of; `None` if there is no copy.
+fn change(copy: &[u8]) -> Option<Change<'_>> {
+    if copy.is_empty() {
+        return None;
+    }
+    let record = Record::copied(copy);
+    match record.stored() {
+        Stored::Inline(value) => Some(record.change(value)),
+        Stored::Block { .. } => None,
     }
 }

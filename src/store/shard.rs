@@ -415,7 +415,7 @@ impl Shard {
         if self.replicated.is_some() {
             let key = self.record(at).key().into();
             self.bury(hash, key, version, Remains::Tombstone, 1);
-            self.record_write(hash, version);
+            self.record_write(hash, version, None);
         }
         self.forget(hash, at);
         version
@@ -451,28 +451,26 @@ impl Shard {
                 self.forgotten += 1;
                 // It may not have been sent yet, and can't be any more.
                 self.ring.give_up();
+            } else {
+                // Nor is it known any more what the peer may do to the key before it is sent.
+                self.ring.forget_copies();
             }
         }
     }
 
-    /// Records a local write for the peer.
-    pub(super) fn record_write(&mut self, hash: u64, version: Version) {
+    /// Records a local write for the peer; `at` is where the item that it made stands, if it made one.
+    #[inline]
+    pub(super) fn record_write(&mut self, hash: u64, version: Version, at: Option<Position>) {
         if self.replicated.is_some() {
-            self.ring.push(Written { hash, version });
+            // SAFETY: a record stands there, and nobody writes it while the shard is locked.
+            let record = at.map(|at| unsafe { Record::at(self.log.pointer(at)) });
+            self.ring.push(Written { hash, version }, record);
         }
     }
 
     /// What the peer may be sent of an item: as the change that made it what it is.
     pub(super) fn change<'a>(&'a self, record: Record<'a>) -> Change<'a> {
-        Change::Set {
-            key: record.key(),
-            value: self.value(record),
-            flags: record.flags(),
-            exptime: record.exptime(),
-            version: record.version(),
-            touched: record.touched(),
-            mark: record.mark(),
-        }
+        record.change(self.value(record))
     }
 
     /// Whether the peer has acknowledged all that this node did to the item.

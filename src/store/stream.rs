@@ -96,35 +96,29 @@ impl Store {
         mut emit: impl FnMut(Change<'_>),
     ) -> LiveStep {
         let mut shard = self.lock(shard);
+        // Not the guard, whose parts can't be borrowed one by one.
+        let shard: &mut Shard = &mut shard;
         if shard.ring.is_overrun() {
             return LiveStep::Overrun;
         }
         let mut step = LiveStep::Empty;
         let mut bytes = 0;
+        let mut send = |change: Change<'_>| {
+            bytes += change.weight();
+            emit(change);
+            bytes
+        };
         for _ in 0..LIVE_STEP {
-            if bytes >= limit {
-                break;
-            }
-            let Some(written) = shard.ring.pop() else {
+            let Some((Written { hash, version }, copy)) = shard.ring.pop() else {
                 break;
             };
-            step = LiveStep::Sent(written.version);
-            let Written { hash, version } = written;
-            let mut send = |change: Change<'_>| {
-                bytes += change.weight();
-                emit(change);
+            step = LiveStep::Sent(version);
+            let sent = match copy {
+                Some(change) => send(change),
+                None => shard.live_change(hash, version).map_or(0, &mut send),
             };
-            let is_of =
-                |record: Record<'_>| [record.version(), record.touched()].contains(&version);
-            if let Some(at) = shard.index.find(hash, |at| is_of(shard.record(at))) {
-                let record = shard.record(at);
-                send(if record.version() == version {
-                    shard.change(record)
-                } else {
-                    touch_change(record)
-                });
-            } else if let Some(gone) = shard.tombstones.of_version(hash, version) {
-                send(Change::Delete { key: &gone.key, version });
+            if sent >= limit {
+                break;
             }
         }
         step
@@ -265,11 +259,13 @@ impl Store {
         dropped
     }
 
-    /// Calls `each` with every item of a shard up to a version, in steps.
+    /// Calls `each` with every item of a shard up to a version, in steps. What it ends is not to be
+    /// sent any more.
     fn sweep(&self, shard: usize, upto: Version, mut each: impl FnMut(&mut Shard, u64, Position)) {
         let (mut reached, mut more) = (0, true);
         while more {
             let mut shard = self.lock(shard);
+            shard.ring.forget_copies();
             let mut found = Vec::new();
             let mut seen = 0;
             while more && seen < WALK_STEP {
@@ -286,6 +282,23 @@ impl Store {
                 each(&mut shard, hash, at);
             }
         }
+    }
+}
+
+impl Shard {
+    /// What a write that was recorded made, unless it was superseded.
+    fn live_change(&self, hash: u64, version: Version) -> Option<Change<'_>> {
+        let is_of = |record: Record<'_>| [record.version(), record.touched()].contains(&version);
+        if let Some(at) = self.index.find(hash, |at| is_of(self.record(at))) {
+            let record = self.record(at);
+            return Some(if record.version() == version {
+                self.change(record)
+            } else {
+                touch_change(record)
+            });
+        }
+        let gone = self.tombstones.of_version(hash, version)?;
+        Some(Change::Delete { key: &gone.key, version })
     }
 }
 
