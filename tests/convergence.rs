@@ -481,6 +481,47 @@ fn a_cut_costs_what_changed() {
 }
 
 #[test]
+fn after_a_cut_with_few_changes_nothing_is_looked_for_and_after_one_with_many_it_is() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    for key in 0..200 {
+        pair.write(0, key, false, 10);
+    }
+    pair.settle();
+    // The first half arrives, and its acknowledgement is lost with the link: the greeting tells.
+    for key in 0..50 {
+        pair.write(0, key, key % 2 == 0, 10);
+        if key == 25 {
+            pair.talk(0, 100);
+        }
+    }
+    pair.cut();
+    pair.write(1, 60, false, 10);
+    pair.connect();
+    let walked = |pair: &Pair| {
+        pair.nodes.each_ref().map(|node| node.session.as_ref().unwrap().shards_to_walk())
+    };
+    assert_eq!(walked(&pair), [0, 0]);
+    let in_sync =
+        |pair: &Pair| pair.nodes.each_ref().map(|node| node.session.as_ref().unwrap().is_in_sync());
+    assert_eq!(in_sync(&pair), [false, false]);
+    pair.settle();
+    pair.both_hold_the_same();
+    let sent = pair.nodes.each_mut().map(|node| node.session.as_mut().unwrap().take_counts().0);
+    assert_eq!(sent, [24, 1]);
+    // More than the streams hold.
+    pair.cut();
+    for number in 0..600_000u32 {
+        let key = (number % 1_000).to_be_bytes();
+        let mut entry = pair.nodes[0].store.entry_with_room(&key, 4, pair.now).unwrap();
+        entry.put(0, 0, &[&number.to_be_bytes()]);
+    }
+    pair.connect();
+    assert!(walked(&pair)[0] > 0 && walked(&pair)[1] == 0, "{:?}", walked(&pair));
+    pair.settle();
+    pair.both_hold_the_same();
+}
+
+#[test]
 fn a_node_that_comes_back_with_what_it_had_costs_what_changed() {
     let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
     for key in 0..200 {

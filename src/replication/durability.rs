@@ -173,10 +173,12 @@ impl Durability {
         let _ = waiter.confirmed.send(false);
     }
 
-    /// A link begins whose live streams start behind these versions, a shard each.
-    pub(super) fn begin(&self, opened: impl Iterator<Item = Version>) {
-        for (progress, opened) in self.inner().shards.iter_mut().zip(opened) {
-            *progress = Progress { opened, ..Progress::default() };
+    /// A link begins whose live streams start behind these versions, a shard each; where the second
+    /// is true the peer has everything before that.
+    pub(super) fn begin(&self, streams: impl Iterator<Item = (Version, bool)>) {
+        for (progress, (opened, is_known)) in self.inner().shards.iter_mut().zip(streams) {
+            let walked = if is_known { opened } else { Version::NONE };
+            *progress = Progress { opened, walked, ..Progress::default() };
         }
     }
 
@@ -287,7 +289,7 @@ mod tests {
 
     fn linked(mode: Mode) -> Durability {
         let durability = Durability::new(mode, TIMEOUT);
-        durability.begin(std::iter::repeat_n(version(10), SHARDS));
+        durability.begin(std::iter::repeat_n((version(10), false), SHARDS));
         durability.in_sync(Duration::ZERO);
         durability
     }

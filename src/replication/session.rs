@@ -58,12 +58,32 @@ pub enum Resync {
 }
 
 struct Sending {
+    /// What was written while there was no link is in the live stream, and not all sent yet.
+    resumes: bool,
     /// Up to where the live stream of the shard was sent.
     sent: Version,
     /// Where it began.
     opened: Version,
     /// What of the shard's past the peer is still to be sent.
     walk: Option<Walk>,
+}
+
+impl Sending {
+    /// Goes on where the last link ended.
+    fn resumed(sent: Version) -> Sending {
+        Sending { resumes: true, sent, opened: sent, walk: None }
+    }
+
+    /// Begins the live stream, and looks for what is older and not acknowledged.
+    fn walking(opened: Version, acknowledged: Version) -> Sending {
+        let walk = Some(Walk::since(acknowledged));
+        Sending { resumes: false, sent: opened, opened, walk }
+    }
+
+    /// Whether the peer misses something old.
+    fn is_behind(&self) -> bool {
+        self.resumes || self.walk.is_some()
+    }
 }
 
 /// The clients of this node, as far as they wait for the peer.
@@ -164,19 +184,23 @@ impl Session {
             Dropping::stale(restored.newest)
         });
         // Before the look at what was forgotten: what is forgotten later overruns an open stream.
-        let opened: Vec<Version> = (0..SHARDS).map(|shard| store.open_stream(shard)).collect();
+        let resume = |shard| store.resume_stream(shard).ok_or_else(|| store.open_stream(shard));
+        let streams: Vec<Result<Version, Version>> = (0..SHARDS).map(resume).collect();
         let forgotten = store.forgotten_deletes();
         let doubt = store.doubt();
         if doubt.is_some() {
             store.forget_acknowledgements();
         }
-        let begin = |(shard, opened)| {
-            let walk = Some(Walk::since(store.acknowledged(shard)));
-            Sending { sent: opened, opened, walk }
+        let begin = |(shard, stream)| {
+            let acknowledged = store.acknowledged(shard);
+            match stream {
+                Ok(sent) if doubt.is_none() => Sending::resumed(sent),
+                Ok(opened) | Err(opened) => Sending::walking(opened, acknowledged),
+            }
         };
-        let shards: Vec<Sending> = opened.into_iter().enumerate().map(begin).collect();
+        let shards: Vec<Sending> = streams.into_iter().enumerate().map(begin).collect();
         if let Some(durability) = &durability {
-            durability.begin(shards.iter().map(|sending| sending.opened));
+            durability.begin(shards.iter().map(|sending| (sending.opened, sending.resumes)));
         }
         let protocol = ours.protocol_with(peer);
         // An older peer sends all that it stores itself.
@@ -189,8 +213,9 @@ impl Session {
             window: ours.window.min(peer.window).max(BATCH as u64),
             value_max: peer.item_size_max,
             frame_max: (largest.min(ITEM_SIZE_MAX) + BATCH_OVERHEAD) as usize,
+            // Those that resume are to be looked at.
+            dirty: u64::MAX >> (u64::BITS as usize - SHARDS),
             shards,
-            dirty: 0,
             next_walk: 0,
             flush_sent: None,
             doubt,
@@ -220,7 +245,7 @@ impl Session {
 
     /// Ends the link; what it learnt is for the next one.
     pub fn end(mut self) -> Memory {
-        self.store.close_streams();
+        self.store.pause_streams();
         self.memory.drained = self.is_drained();
         self.memory
     }

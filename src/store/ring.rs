@@ -1,13 +1,15 @@
-//! The live stream of one shard: what was written and the peer has not been sent yet. Small writes are
-//! copied as they are made, when every byte of them is at hand: whoever sends them runs on another
-//! processor, and would have to look each one up. Of others a reference is kept.
+//! The live stream of one shard: what was written and the peer has not acknowledged. It goes on while
+//! there is no link, so that after a short one nothing has to be looked for.
+//!
+//! Small writes are copied as they are made, when every byte of them is at hand: whoever sends them
+//! runs on another processor, and would have to look each one up. Of others a reference is kept.
 
 use super::change::Change;
 use super::record::{Record, Stored};
 use super::version::Version;
 use std::collections::VecDeque;
 
-/// Entries that one shard's ring holds before it gives up and the shard is walked instead.
+/// Entries that one shard's ring holds, sent or not, before it gives up and the shard is walked instead.
 const CAPACITY: usize = 4096;
 /// Bytes of copies that one shard's ring holds; what comes beyond is referred to.
 const COPIES: usize = 16 * 1024;
@@ -24,8 +26,12 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    /// With the length of the copy, 0 if there is none.
+    /// What is to be sent, with the length of the copy, 0 if there is none.
     entries: VecDeque<(Written, u32)>,
+    /// What was sent and not acknowledged yet.
+    sent: VecDeque<Written>,
+    /// Everything that this node wrote behind this and the peer has not acknowledged is in the two.
+    since: Version,
     /// Whole records, in the order of their entries.
     copies: Vec<u8>,
     /// Up to where the copies were taken.
@@ -37,14 +43,36 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Starts to record, from nothing.
-    pub(super) fn open(&mut self) {
-        *self = Ring { open: true, ..Ring::default() };
+    /// Starts to record what is newer than `since`.
+    pub(super) fn open(&mut self, since: Version) {
+        *self = Ring { open: true, since, ..Ring::default() };
     }
 
-    /// Stops to record and forgets.
-    pub(super) fn close(&mut self) {
-        *self = Ring::default();
+    /// There is no link any more: what was not acknowledged is to be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.forget_copies();
+        while let Some(written) = self.sent.pop_back() {
+            self.entries.push_front((written, 0));
+        }
+    }
+
+    /// Goes on behind `acked`; false if not all of that is here.
+    pub(super) fn resume(&mut self, acked: Version) -> bool {
+        if !self.open || self.overrun || acked < self.since {
+            return false;
+        }
+        self.rewind();
+        while self.entries.front().is_some_and(|(written, _)| written.version <= acked) {
+            self.entries.pop_front();
+        }
+        true
+    }
+
+    /// The peer holds everything up to `version`.
+    pub(super) fn acknowledge(&mut self, version: Version) {
+        while self.sent.front().is_some_and(|written| written.version <= version) {
+            self.sent.pop_front();
+        }
     }
 
     /// Records a write; `record` is what it made, if that is an item.
@@ -54,9 +82,12 @@ impl Ring {
             return;
         }
         self.pushed = true;
-        if self.entries.len() == CAPACITY {
-            self.give_up();
-            return;
+        if self.entries.len() + self.sent.len() >= CAPACITY {
+            // What was sent is missed only if the link is lost now.
+            match self.sent.pop_front() {
+                Some(oldest) => self.since = oldest.version,
+                None => return self.give_up(),
+            }
         }
         let copied = record.filter(|record| self.has_room(*record)).map_or(0, |record| {
             self.copies.extend_from_slice(record.bytes());
@@ -95,13 +126,20 @@ impl Ring {
             self.taken = 0;
             return None;
         };
+        self.sent.push_back(written);
         let from = self.taken;
         self.taken += copied as usize;
         Some((written, change(&self.copies[from..self.taken])))
     }
 
+    /// Whether there is nothing to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && !self.overrun
+    }
+
+    /// How many writes are to be sent, at least.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        if self.overrun { CAPACITY } else { self.entries.len() }
     }
 
     pub(super) fn is_overrun(&self) -> bool {

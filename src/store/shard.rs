@@ -482,12 +482,13 @@ impl Shard {
     /// Whether the peer has been sent all that this node did to the item, if it is sent anything and
     /// nothing of the shard's past is still to be sent.
     pub(super) fn is_sent(&self, record: Record<'_>) -> bool {
-        self.is_acknowledged(record) || (self.ring.len() == 0 && !self.ring.is_overrun())
+        self.is_acknowledged(record) || self.ring.is_empty()
     }
 
     /// The peer holds everything of ours up to `version`.
     pub(super) fn acknowledge(&mut self, version: Version) {
         self.acked = self.acked.max(version);
+        self.ring.acknowledge(version);
         while self.tombstones.oldest().is_some_and(|oldest| oldest.version <= self.acked) {
             self.tombstones.take_oldest();
         }

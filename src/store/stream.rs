@@ -72,15 +72,23 @@ impl Store {
     /// Returns the version up to which a walk must reach.
     pub fn open_stream(&self, shard: usize) -> Version {
         let mut shard = self.lock(shard);
-        shard.ring.open();
+        let last = shard.clock.last();
+        shard.ring.open(last);
         // Not nothing, even if nothing was ever written: to have got that far is to be known.
-        shard.clock.last().max(Version::from_raw(1))
+        last.max(Version::from_raw(1))
     }
 
-    /// Stops all live streams: there is no peer to send to.
-    pub fn close_streams(&self) {
-        (0..SHARDS).for_each(|number| self.lock(number).ring.close());
-        self.dirty.store(0, Ordering::Relaxed);
+    /// Goes on with the live stream of a shard behind what the peer has acknowledged, if all that is
+    /// missing to it is in the stream.
+    pub fn resume_stream(&self, shard: usize) -> Option<Version> {
+        let mut shard = self.lock(shard);
+        let acked = shard.acked;
+        (acked != Version::NONE && shard.ring.resume(acked)).then_some(acked)
+    }
+
+    /// There is no peer to send to for now.
+    pub fn pause_streams(&self) {
+        (0..SHARDS).for_each(|number| self.lock(number).ring.rewind());
     }
 
     /// Takes the set of shards whose live stream has something, a bit each.
@@ -196,7 +204,7 @@ impl Store {
     /// node wrote there is newer and was not taken.
     pub fn taken(&self, shard: usize) -> Option<Version> {
         let shard = self.lock(shard);
-        (shard.ring.len() == 0 && !shard.ring.is_overrun()).then(|| shard.clock.last())
+        shard.ring.is_empty().then(|| shard.clock.last())
     }
 
     /// Up to where the peer holds what this node wrote in `shard`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 /// Time between two batches. The runtime's own timers know whole milliseconds only.
-const SPACING: Duration = Duration::from_micros(150);
+const SPACING: Duration = Duration::from_micros(300);
 /// So many changes in a millisecond are thick: one batch for each would take an eighth of a processor.
 const THICK: u128 = 15;
 /// Time over which they are counted, at least.

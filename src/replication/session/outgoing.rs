@@ -111,7 +111,7 @@ impl Session {
                 confirms,
             });
         }
-        if !self.said_caught_up && self.shards_to_walk() == 0 {
+        if !self.said_caught_up && !self.shards.iter().any(Sending::is_behind) {
             self.said_caught_up = true;
             self.taken_back = None;
             frame::write(out, Kind::CaughtUp, |_| {});
@@ -146,6 +146,7 @@ impl Session {
                 }
                 LiveStep::Empty => {
                     self.dirty &= !(1 << shard);
+                    self.shards[shard].resumes = false;
                     if self.durability.is_some() {
                         // Only now: what was passed over had been written again, and that has gone
                         // out only now.
@@ -194,7 +195,7 @@ impl Session {
     /// Begins the live stream of a shard anew; a walk has to follow.
     fn reopen(&mut self, shard: usize) {
         let opened = self.store.open_stream(shard);
-        self.shards[shard] = Sending { sent: opened, opened, walk: None };
+        self.shards[shard] = Sending { resumes: false, sent: opened, opened, walk: None };
         if let Some(durability) = &self.durability {
             durability.reopen(shard, opened);
         }
