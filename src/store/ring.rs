@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 
 /// Entries that one shard's ring holds, sent or not, before it gives up and the shard is walked instead.
 const CAPACITY: usize = 4096;
-/// Bytes of copies that one shard's ring holds; what comes beyond is referred to.
-const COPIES: usize = 16 * 1024;
+/// Bytes of copies that one shard's ring holds: as much as is written while a batch waits for company.
+/// A link that is further behind is better off with references: of what is overwritten meanwhile it
+/// sends the last only.
+const COPIES: usize = 4 * 1024;
 /// A longer record is referred to: to copy it takes longer than to look it up.
 const COPY_MAX: usize = 1024;
 
