@@ -154,6 +154,16 @@ pub struct Store {
 impl Store {
     /// An empty store.
     pub fn new(settings: &Settings) -> Store {
+        Store::hashing_by(settings, RandomState::new())
+    }
+
+    /// An empty store that spreads its keys as any other of this seed does: what is tried with it can be
+    /// tried again. Not for keys of clients, who could find some that all fall into one place.
+    pub fn seeded(settings: &Settings, seed: u64) -> Store {
+        Store::hashing_by(settings, RandomState::with_seeds(seed, 1, 2, 3))
+    }
+
+    fn hashing_by(settings: &Settings, hasher: RandomState) -> Store {
         let classes =
             Arc::new(Classes::new(settings.growth_factor, settings.chunk_size, settings.cas));
         let replicated = settings.tombstone_memory.map(|bytes| Replicated {
@@ -177,7 +187,7 @@ impl Store {
         let store = Store {
             shards: indices.into_iter().enumerate().map(shard).collect(),
             peeks,
-            hasher: RandomState::new(),
+            hasher,
             log,
             cleaner: Mutex::new(Cleaner::default()),
             classes,
