@@ -464,6 +464,25 @@ fn a_key_that_both_have_and_not_alike_is_found_and_one_that_only_one_has_is_not(
 }
 
 #[test]
+fn what_a_slow_clock_writes_is_taken_by_a_peer_that_forgot_what_it_had_deleted() {
+    const AHEAD: u64 = 30_000;
+    let mut pair = Pair::new(&settings(64 << 20, 0));
+    (0..20).for_each(|key| pair.write(0, key, false, 10));
+    pair.settle();
+    pair.cut();
+    pair.now.0 += AHEAD;
+    (0..20).for_each(|key| pair.write(0, key, true, 0));
+    pair.now.0 -= AHEAD;
+    pair.settle();
+    assert!(pair.nodes[0].store.tombstone_floor().milliseconds() >= pair.now.0 + AHEAD / 2);
+    (0..20).for_each(|key| pair.write(1, key, false, 10));
+    pair.settle();
+    pair.both_hold_the_same();
+    pair.nobody_lies();
+    assert_eq!(pair.nodes[0].contents().len(), 20);
+}
+
+#[test]
 fn a_cut_costs_what_changed() {
     let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
     for key in 0..200 {

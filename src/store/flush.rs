@@ -30,10 +30,12 @@ impl Store {
     }
 
     pub(super) fn merge_flush(&self, flush: Flush, now: Now) {
+        let ahead = self.ahead_of_a_due_flush(self.flush_state().merge(flush), now);
         let (before, after) = {
             let mut state = guard(&self.flush);
             let before = *state;
             *state = state.merge(flush).advance(now.0);
+            state.horizon = state.horizon.max(ahead);
             (before, *state)
         };
         if after.horizon > before.horizon {
@@ -43,6 +45,16 @@ impl Store {
         if after != before && self.replicated {
             self.wake_sender();
         }
+    }
+
+    /// A horizon for what was stored before a flush that is due and is newer than its time, since a
+    /// clock that was ahead of this one's made it; none if there is nothing of the kind.
+    fn ahead_of_a_due_flush(&self, flush: Flush, now: Now) -> Version {
+        if flush.at == 0 || now.0 < flush.at {
+            return Version::NONE;
+        }
+        let after_all = self.version_after_all(now);
+        if after_all.milliseconds() > now.0 { after_all } else { Version::NONE }
     }
 
     /// What `flush_all` has done and will do.

@@ -3,7 +3,7 @@
 use super::dropping::Dropping;
 use super::{SILENCE_MAX, Session, SessionError};
 use crate::replication::frame::{self, FrameError, Kind};
-use crate::store::{Applied, Change, Now};
+use crate::store::{Applied, Change, Now, Version};
 use bytes::{Buf, BytesMut};
 
 /// Clock offsets below this are noise, in milliseconds; beyond it expiry times are shifted.
@@ -52,7 +52,8 @@ impl Session {
                 self.measure_clock(asked, theirs, now);
             }
             Kind::Doubt => {
-                self.dropping = Some(Dropping::in_doubt(frame::version(input)?));
+                let floor = believable(frame::version(input)?, now)?;
+                self.dropping = Some(Dropping::in_doubt(floor));
             }
             Kind::CaughtUp => {
                 self.peer_caught_up = true;
@@ -94,12 +95,7 @@ impl Session {
 
     fn apply(&mut self, mut change: Change<'_>, now: Now) -> Result<(), SessionError> {
         self.received += 1;
-        // Clocks that differ by more are refused at the handshake; a version from further ahead
-        // would drag this node's clock with it for good.
-        let newest = change.newest();
-        if newest.milliseconds() > now.0 + VERSION_AHEAD_MAX {
-            return Err(FrameError::BadVersion(newest.raw()).into());
-        }
+        believable(change.newest(), now)?;
         let offset =
             if self.clock_offset.unsigned_abs() < OFFSET_NOISE { 0 } else { self.clock_offset };
         match &mut change {
@@ -121,4 +117,13 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Clocks that differ by more are refused at the handshake; a version from further ahead would drag
+/// this node's clock with it for good.
+fn believable(version: Version, now: Now) -> Result<Version, FrameError> {
+    if version.milliseconds() > now.0 + VERSION_AHEAD_MAX {
+        return Err(FrameError::BadVersion(version.raw()));
+    }
+    Ok(version)
 }

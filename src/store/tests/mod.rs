@@ -1,3 +1,4 @@
+mod merging;
 mod model;
 
 use super::*;
