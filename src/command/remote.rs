@@ -4,20 +4,29 @@ use super::{Cache, Login, WorkerCounters, binary as frames, text as lines};
 use crate::protocol::{Output, binary, text};
 use crate::replication::Raw;
 
-/// Does a request; returns what the client is told.
-pub fn execute_raw(cache: &Cache, worker: &WorkerCounters, raw: &Raw) -> Vec<u8> {
+/// Does a request that its key's owner decides; returns what the client is told. Nothing else is done
+/// for the peer: not what may have a long reply, and not what is for this node's own clients.
+pub fn execute_raw(cache: &Cache, worker: &WorkerCounters, raw: &Raw) -> Option<Vec<u8>> {
     let store = &cache.store;
     let fits = |key, flags, value| store.item_size(key, flags, value) <= store.item_size_max();
     let (now, mut out) = (cache.clock.now(), Output::default());
     if raw.binary {
-        if let binary::Parsed::Frame { frame, .. } = binary::parse(&raw.bytes, fits) {
-            // Its client has logged in there, or need not.
-            frames::perform(cache, worker, now, &mut Login::Done, &frame, &mut out);
-        }
-    } else if let text::Parsed::Request { request, noreply, .. } = text::parse(&raw.bytes, fits) {
+        let binary::Parsed::Frame { frame, .. } = binary::parse(&raw.bytes, fits) else {
+            return None;
+        };
+        // It may be too large here and not there.
+        let decides = matches!(frame.request, binary::Request::TooLarge { .. });
+        frame.atomic_key().map(drop).or(decides.then_some(()))?;
+        // Its client has logged in there, or need not.
+        frames::perform(cache, worker, now, &mut Login::Done, &frame, &mut out);
+    } else {
+        let parsed = text::parse(&raw.bytes, fits);
+        let text::Parsed::Request { request, noreply, .. } = parsed else { return None };
+        let decides = matches!(request, text::Request::TooLarge(_));
+        request.atomic_key(|_| ()).or(decides.then_some(()))?;
         lines::perform(cache, worker, now, request, noreply, &mut out);
     }
     let mut reply = vec![0; out.len()];
     out.take(&mut reply);
-    reply
+    Some(reply)
 }

@@ -211,7 +211,7 @@ fn build(
         let (cache, worker) = (Arc::downgrade(&cache), Mutex::new(WorkerCounters::default()));
         status.errands().on_request(move |raw| {
             let worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.upgrade().map(|cache| execute_raw(&cache, &worker, raw)).unwrap_or_default()
+            cache.upgrade().and_then(|cache| execute_raw(&cache, &worker, raw))
         });
     }
     let link = replication.zip(status).map(|(replication, status)| {

@@ -24,8 +24,8 @@ pub struct Raw {
     pub bytes: Box<[u8]>,
 }
 
-/// Does a request here and returns the reply.
-type Execute = Box<dyn Fn(&Raw) -> Vec<u8> + Send + Sync>;
+/// Does a request here and returns the reply; none if it is not this node's to decide.
+type Execute = Box<dyn Fn(&Raw) -> Option<Vec<u8>> + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
@@ -99,7 +99,7 @@ impl Errands {
     }
 
     /// Says how requests of the peer's clients are done here.
-    pub fn on_request(&self, execute: impl Fn(&Raw) -> Vec<u8> + Send + Sync + 'static) {
+    pub fn on_request(&self, execute: impl Fn(&Raw) -> Option<Vec<u8>> + Send + Sync + 'static) {
         // A second one would be a mistake of this program; the first goes on to serve.
         let _ = self.execute.set(Box::new(execute));
     }
@@ -238,7 +238,7 @@ impl Errands {
 
     /// Does a request of one of the peer's clients; nothing if there is no way to.
     pub(super) fn execute(&self, raw: &Raw) -> Option<Vec<u8>> {
-        self.execute.get().map(|execute| execute(raw))
+        self.execute.get().and_then(|execute| execute(raw))
     }
 
     /// Everything at this moment.

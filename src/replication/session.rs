@@ -43,6 +43,9 @@ pub enum SessionError {
     /// A frame that has no place in an established link.
     #[error("the peer sent a {0:?} frame in the middle of a session")]
     Unexpected(Kind),
+    /// It asks on and on, and does not take the answers.
+    #[error("the peer has this node decide requests and does not take the replies")]
+    Deaf,
     /// Nothing was heard for too long.
     #[error("nothing heard from the peer for {0} ms")]
     Silence(u64),

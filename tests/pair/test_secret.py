@@ -245,5 +245,16 @@ def test_strangers_that_only_wait_keep_the_peer_out_for_no_moment_and_are_logged
         made[1].start()
         for node in made:
             eventually("they found each other", node.in_sync, 5)
-    eventually("those who left are counted", lambda: int(made[0].replication("refused")) > 50)
+    eventually("all who left are counted", lambda: int(made[0].replication("refused")) >= 300)
     assert made[0].log().count("event=replication_refused") == 1
+
+
+def test_strangers_that_make_room_for_others_all_the_time_are_seen(nodes, secret):
+    made = nodes(secret(SECRET), secret(SECRET, "other"), start=False)
+    made[0].start()
+    with contextlib.ExitStack() as stack:
+        # None of them is there for long enough to be late.
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", made[0].link), 10))
+        eventually("those who had to go are counted", lambda: int(made[0].replication("refused")) >= 100)
+        assert "when more than 64 wanted to" in made[0].log()

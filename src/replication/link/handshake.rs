@@ -57,6 +57,8 @@ enum Failure {
     HungUp,
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Late,
+    #[error("it had not said who it is when more than {HANDSHAKES_MAX} wanted to")]
+    Displaced,
 }
 
 /// Makes candidates of connections.
@@ -213,7 +215,7 @@ impl Greeter {
         listener: TcpListener,
         candidates: mpsc::Sender<Candidate>,
     ) {
-        let mut strangers: VecDeque<AbortHandle> = VecDeque::new();
+        let mut strangers: VecDeque<(AbortHandle, SocketAddr)> = VecDeque::new();
         loop {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -228,12 +230,13 @@ impl Greeter {
                     continue;
                 }
             };
-            strangers.retain(|stranger| !stranger.is_finished());
+            strangers.retain(|(stranger, _)| !stranger.is_finished());
             if strangers.len() >= HANDSHAKES_MAX
-                && let Some(first) = strangers.pop_front()
+                && let Some((first, from)) = strangers.pop_front()
             {
                 // The peer is known within a moment; who takes longer gives way to it.
                 first.abort();
+                self.mention(from, &Failure::Displaced);
             }
             let greeter = Arc::clone(&self);
             let candidates = candidates.clone();
@@ -243,7 +246,7 @@ impl Greeter {
                     Err(failure) => greeter.mention(address, &failure),
                 }
             });
-            strangers.push_back(greeting.abort_handle());
+            strangers.push_back((greeting.abort_handle(), address));
         }
     }
 

@@ -12,6 +12,10 @@ use bytes::{Buf, BufMut};
 /// Keys that the peer may want at once; who wants more is no peer of this program.
 const WANTED_MAX: usize = 10_000;
 
+/// Bytes of replies that may wait to be sent; all that a peer of this program has asked at once are
+/// a quarter of it.
+const REPLIES_MAX: usize = 16 << 20;
+
 /// What this side owes the other, and what waits for its turn.
 #[derive(Default)]
 pub(super) struct Owed {
@@ -19,8 +23,10 @@ pub(super) struct Owed {
     wanted: Vec<Box<[u8]>>,
     /// Frames that must not overtake what was written here before them.
     behind_live: Vec<u8>,
-    /// Bytes of clients' requests in them.
+    /// Bytes of clients' requests in them,
     requests: usize,
+    /// and of replies.
+    replies: usize,
 }
 
 impl Session {
@@ -49,11 +55,16 @@ impl Session {
                 let id = input.try_get_u64_le().map_err(FrameError::from)?;
                 let binary = number(input)? != 0;
                 let raw = Raw { binary, bytes: (*input).into() };
+                if self.owed.replies > REPLIES_MAX {
+                    return Err(SessionError::Deaf);
+                }
                 if let Some(reply) = self.errands.execute(&raw) {
+                    let before = self.owed.behind_live.len();
                     frame::write(&mut self.owed.behind_live, Kind::Reply, |out| {
                         out.put_u64_le(id);
                         out.put_slice(&reply);
                     });
+                    self.owed.replies += self.owed.behind_live.len() - before;
                 }
             }
             Kind::Reply => {
@@ -94,6 +105,7 @@ impl Session {
     /// Appends what must not overtake the live stream, which has just been sent to its end.
     pub(super) fn produce_behind_live(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.owed.behind_live);
+        self.owed.replies = 0;
         match std::mem::take(&mut self.owed.requests) {
             0 => {}
             bytes => self.errands.sent(bytes),
