@@ -142,6 +142,8 @@ pub struct Session {
     last_heard: Now,
     last_ping: Now,
     clock_offset: i64,
+    /// The log has been told that the clocks are apart.
+    clock_mentioned: bool,
     best_round_trip: u64,
     sent: u64,
     received: u64,
@@ -235,6 +237,7 @@ impl Session {
             last_heard: now,
             last_ping: Now(0),
             clock_offset: 0,
+            clock_mentioned: false,
             best_round_trip: u64::MAX,
             sent: 0,
             received: 0,

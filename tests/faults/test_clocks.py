@@ -31,6 +31,8 @@ def left(node, key):
 def test_nodes_whose_clocks_differ_agree_and_nothing_lives_longer_on_one(nodes, whole, offset):
     a, b = nodes(environment_b=clock(offset))
     assert abs(int(a.replication("clock_offset_ms")) - offset * 1000) < 2_000
+    for node, where in ((a, "ahead" if offset > 0 else "behind"), (b, "behind" if offset > 0 else "ahead")):
+        eventually("the log warns", lambda node=node, where=where: f"the peer's clock is {where}" in node.log())
     with Load((a, b)) as load:
         load.goes_on()
         assert whole(load) == []

@@ -8,6 +8,8 @@ use bytes::{Buf, BytesMut};
 
 /// Clock offsets below this are noise, in milliseconds; beyond it expiry times are shifted.
 const OFFSET_NOISE: u64 = 750;
+/// Clock offsets that are worth a warning, in milliseconds.
+const OFFSET_WARNED: u64 = 500;
 /// Milliseconds that a version may lie ahead of this node's clock: a day.
 const VERSION_AHEAD_MAX: u64 = 24 * 60 * 60 * 1000;
 
@@ -87,9 +89,28 @@ impl Session {
             self.best_round_trip = round_trip;
             let theirs = i64::try_from(theirs).unwrap_or(i64::MAX);
             self.clock_offset = theirs.saturating_sub_unsigned(asked + round_trip / 2);
+            self.mention_clock(round_trip / 2);
         } else {
             // Clocks drift: an old measurement is worth less with time.
             self.best_round_trip = self.best_round_trip.saturating_add(1);
+        }
+    }
+
+    /// Warns once a link of clocks that are apart, and says when they are not any more. What the road
+    /// may have added to the offset does not count.
+    fn mention_clock(&mut self, uncertain: u64) {
+        let (offset, apart) = (self.clock_offset, self.clock_offset.unsigned_abs());
+        if !self.clock_mentioned && apart > OFFSET_WARNED.saturating_add(uncertain) {
+            self.clock_mentioned = true;
+            log::warn!(
+                "event=clock_offset offset_ms={offset} reason=\"the peer's clock is {}; of two writes \
+                 to one key the newer wins by these clocks\" next=\"set the time on both nodes, and \
+                 restart paircached where it was set\"",
+                if offset > 0 { "ahead" } else { "behind" }
+            );
+        } else if self.clock_mentioned && apart.saturating_add(uncertain) < OFFSET_WARNED {
+            self.clock_mentioned = false;
+            log::info!("event=clock_offset offset_ms={offset} reason=\"the clocks agree again\"");
         }
     }
 
