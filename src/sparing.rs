@@ -1,6 +1,6 @@
 //! How often the log speaks of what others can cause at will.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Once as many lines as a `Sparing` allows at once are out, one more comes with each of these.
@@ -33,7 +33,13 @@ impl Sparing {
         self.due_at(Instant::now())
     }
 
-    fn due_at(&self, now: Instant) -> Option<u64> {
+    /// Whether a line would be written now. Asking counts nothing.
+    pub fn is_due(&self) -> bool {
+        self.earn(Instant::now()).left > 0
+    }
+
+    /// Adds what was earned up to now.
+    fn earn(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *state.since.get_or_insert(now);
         let passed = now.saturating_duration_since(since);
@@ -44,6 +50,11 @@ impl Sparing {
         } else {
             state.since = since.checked_add(QUIET.saturating_mul(earned));
         }
+        state
+    }
+
+    fn due_at(&self, now: Instant) -> Option<u64> {
+        let mut state = self.earn(now);
         if state.left == 0 {
             state.unmentioned += 1;
             return None;
@@ -75,6 +86,15 @@ mod tests {
         assert_eq!(at(0), Some(0));
         assert_eq!([at(6000), at(6000), at(6000)], [Some(0), Some(0), None]);
         assert_eq!([at(6059), at(6060)], [None, Some(2)]);
+    }
+
+    #[test]
+    fn asking_whether_a_line_is_due_counts_nothing() {
+        let sparing = Sparing::new(1);
+        assert!(sparing.is_due() && sparing.is_due());
+        assert_eq!(sparing.due(), Some(0));
+        assert!(!sparing.is_due() && !sparing.is_due());
+        assert_eq!(sparing.due_at(Instant::now() + QUIET), Some(0));
     }
 
     #[test]

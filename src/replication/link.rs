@@ -6,6 +6,7 @@
 mod handshake;
 mod pace;
 mod sealing;
+mod told;
 mod wire;
 
 use super::frame::{self, Kind};
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
+use told::{Told, Unmentioned};
 
 /// What the link is told.
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ pub struct Link {
     status: Arc<Status>,
     clock: Clock,
     incarnation: u64,
+    told: Arc<Told>,
 }
 
 enum End {
@@ -88,7 +91,7 @@ impl Link {
         };
         let node = settings.node.or(settings.node_before).or_else(guess);
         store.set_node(node.unwrap_or(if incarnation & 2 == 0 { Node::A } else { Node::B }));
-        Link { settings, store, status, clock, incarnation }
+        Link { settings, store, status, clock, incarnation, told: Arc::new(Told::new()) }
     }
 
     /// Runs until `stop` turns true and the peer has everything, or the time for that is over; says
@@ -149,6 +152,9 @@ impl Link {
     fn enter(&self, state: State, reason: &str) {
         let mut figures = self.status.figures();
         if figures.state == state && figures.reason == reason {
+            if let Some(others) = self.told.late() {
+                self.tell(state, reason, &others);
+            }
             return;
         }
         figures.state = state;
@@ -157,13 +163,21 @@ impl Link {
             figures.dialled = None;
             (figures.in_flight_ops, figures.in_flight_bytes, figures.lag_ms) = (0, 0, 0);
         }
+        if let Some(others) = self.told.change() {
+            self.tell(state, reason, &others);
+        }
+    }
+
+    fn tell(&self, state: State, reason: &str, others: &Unmentioned) {
         let peer = self.status.peer();
         match (state, reason) {
             (State::Connecting | State::Refused, reason) => {
-                log::warn!("event=link state={state} peer={peer} reason={reason:?}");
+                log::warn!("event=link state={state} peer={peer} reason={reason:?}{others}");
             }
-            (state, "") => log::info!("event=link state={state} peer={peer}"),
-            (state, reason) => log::info!("event=link state={state} peer={peer} reason={reason:?}"),
+            (state, "") => log::info!("event=link state={state} peer={peer}{others}"),
+            (state, reason) => {
+                log::info!("event=link state={state} peer={peer} reason={reason:?}{others}");
+            }
         }
     }
 

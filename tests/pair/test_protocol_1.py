@@ -1,6 +1,7 @@
 """A peer of 0.1.0, which speaks version 1 of the link's protocol, played byte by byte: what it says is understood, and it
 is told nothing that it does not know."""
 
+import contextlib
 import itertools
 import socket
 import struct
@@ -205,3 +206,24 @@ def test_the_older_one_cannot_say_what_came_later(pair, words):
         peer.hear("the end", lambda: False)
     eventually("the link ended for that", lambda: "of unknown kind" in node.log())
     assert node.get(b"k") is None
+
+
+def test_strangers_that_take_the_peers_place_again_and_again_do_not_fill_the_log(tmp_path):
+    node = Node(tmp_path / "a", free_port(), free_port())
+    node.start()
+    began = time.monotonic()
+    try:
+        taken = 0
+        while taken < 150:
+            with socket.create_connection(("127.0.0.1", node.link), PATIENCE) as stream:
+                # Who dials as well may be told that it was quicker, and then is heard the next time.
+                with contextlib.suppress(OSError, AssertionError):
+                    Peer(stream, dialled=True)
+                    taken += 1
+        eventually("all were taken for the peer", lambda: int(node.replication("resyncs_full")) > 100)
+        eventually("the last one is gone", lambda: node.replication("state") == "connecting")
+    finally:
+        node.stop()
+    lines = node.log().count("event=link ")
+    # As many as the log takes at once, and one a minute; each stranger would take at least two.
+    assert 50 < lines <= 100 + (time.monotonic() - began) / 60

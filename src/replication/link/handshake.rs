@@ -1,5 +1,6 @@
 //! Getting to know whoever is at the other end of a new connection.
 
+use super::told::{Told, Unmentioned};
 use super::wire::Wire;
 use super::{Link, sealing, sleep, timeout};
 use crate::clock::Clock;
@@ -69,6 +70,8 @@ pub(super) struct Greeter {
     incarnation: u64,
     /// What this node knows from one link to the next, as far as the peer is told.
     seen: Mutex<Seen>,
+    /// Of the link's state.
+    told: Arc<Told>,
     /// Of connections that came to nothing.
     refusals: Sparing,
     /// Of those that could not be accepted.
@@ -83,6 +86,7 @@ impl Greeter {
             status: Arc::clone(&link.status),
             incarnation: link.incarnation,
             seen: Mutex::default(),
+            told: Arc::clone(&link.told),
             refusals: Sparing::new(1),
             failures: Sparing::new(1),
         }
@@ -161,18 +165,26 @@ impl Greeter {
     fn note_failure(&self, failure: &Failure) {
         let state =
             if matches!(failure, Failure::Refused(_)) { State::Refused } else { State::Connecting };
-        let peer = self.status.peer();
         let mut figures = self.status.figures();
         let reason = failure.to_string();
         let linked = matches!(figures.state, State::CatchingUp | State::InSync);
-        if linked || (figures.state == state && figures.reason == reason) {
+        if linked {
             return;
         }
-        log::warn!(
-            "event=link state={state} peer={peer} reason={reason:?} next=\"dials again until it succeeds\""
-        );
+        let is_new = figures.state != state || figures.reason != reason;
+        if let Some(others) = if is_new { self.told.change() } else { self.told.late() } {
+            self.tell(state, &reason, &others);
+        }
         figures.state = state;
         figures.reason = reason;
+    }
+
+    fn tell(&self, state: State, reason: &str, others: &Unmentioned) {
+        let peer = self.status.peer();
+        log::warn!(
+            "event=link state={state} peer={peer} reason={reason:?} \
+             next=\"dials again until it succeeds\"{others}"
+        );
     }
 
     async fn dial_once(&self) -> Result<Candidate, Failure> {
