@@ -41,9 +41,9 @@ class Run:
         return sum(host["changed"] for host in self.stats.values())
 
     def failures(self):
-        """The messages of all failed tasks, in one string."""
+        """The messages of all failed tasks, and what failed commands said, in one string."""
         return "\n".join(
-            json.dumps(host.get("msg", "")) for task in self.tasks for host in task["hosts"].values()
+            json.dumps([host.get(word, "") for word in ("msg", "stderr", "results")]) for task in self.tasks for host in task["hosts"].values()
             if host.get("failed")
         )
 

@@ -1,19 +1,11 @@
 """Does one set and one get after the other on a node for a while, and says how that went, as JSON.
 
-Arguments: HOST:PORT, seconds, name of the keys. Every client of these starts anew where a connection fails.
+Arguments beside those of connect.py, which stands before this: seconds, name of the keys. The client starts anew where a
+connection fails.
 """
 
 import json
-import socket
-import sys
 import time
-
-
-def connect(address):
-    host, _, port = address.rpartition(":")
-    client = socket.create_connection((host.strip("[]"), int(port)), 1)
-    client.settimeout(1)
-    return client
 
 
 def exchange(client, request, end):
@@ -27,7 +19,8 @@ def exchange(client, request, end):
     return reply
 
 
-def main(address, seconds, name):
+def main(given):
+    seconds, name = float(given.seconds), given.name
     began = time.monotonic()
     client, number, last = None, 0, began
     seen = {"requests": 0, "errors": 0, "wrong": 0, "longest_gap_ms": 0.0, "first_error": ""}
@@ -35,7 +28,7 @@ def main(address, seconds, name):
         number += 1
         key, value = f"{name}:{number % 100}".encode(), str(number).encode()
         try:
-            client = client or connect(address)
+            client = client or connect(given, 1)  # noqa: F821
             stored = exchange(client, b"set %b 0 60 %d\r\n%b\r\n" % (key, len(value), value), b"\r\n")
             found = exchange(client, b"get %b\r\n" % key, b"END\r\n")
             seen["requests"] += 2
@@ -56,4 +49,4 @@ def main(address, seconds, name):
     print(json.dumps(seen))
 
 
-main(sys.argv[1], float(sys.argv[2]), sys.argv[3])
+main(arguments("seconds", "name"))  # noqa: F821
