@@ -2,9 +2,10 @@
 
 use super::caches::prefetch;
 use super::change::Mark;
-use super::entry::{Item, Locked, Room};
+use super::entry::{Item, Locked};
 use super::index::Peek;
 use super::record::options_of;
+use super::room::Room;
 use super::version::Now;
 use super::{Entry, Found, OutOfMemory, Store, guard};
 

@@ -1,8 +1,8 @@
 //! How a change of the peer's enters a shard: the newest wins, whatever the order of arrival.
 
 use super::change::{Applied, Change};
-use super::entry::Room;
 use super::log::Position;
+use super::room::Room;
 use super::shard::{NewItem, Shard};
 use super::version::{Now, Version};
 

@@ -14,6 +14,7 @@
 //! | `log`, `segment` | what records are appended to |
 //! | `index` | where the record of a key stands |
 //! | `shard`, `entry`, `lookup` | one part of the keys, and one key, locked; the way to it |
+//! | `put`, `room` | how items are written and moved, and where to |
 //! | `clean`, `evict`, `expiry`, `flush`, `ghost` | how room is made |
 //! | `tombstone`, `ring`, `stream`, `merge` | what the peer is told and tells |
 //!
@@ -38,10 +39,12 @@ mod inspect;
 mod log;
 mod lookup;
 mod merge;
+mod put;
 mod record;
 mod references;
 mod restore;
 mod ring;
+mod room;
 mod segment;
 mod shard;
 mod stats;
