@@ -21,7 +21,7 @@ pub fn parse(buffer: &[u8]) -> Parsed<'_> {
     }
     let refused = |reply, length, skip| Parsed::Refused { reply, noreply: false, length, skip };
     let line = buffer[..end].strip_suffix(b"\r").unwrap_or(&buffer[..end]);
-    let size = Words::of(line).nth(4).filter(|word| word[0] != b'+').and_then(parse_u64);
+    let size = Words::of(line).nth(4).filter(|word| word[0].is_ascii_digit()).and_then(parse_u64);
     let size = size.filter(|size| *size <= u32::MAX.into());
     let (true, Some(size)) = (line.starts_with(b"set"), size) else {
         return refused("CLIENT_ERROR unauthenticated", end + 1, 0);

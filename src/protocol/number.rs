@@ -1,8 +1,16 @@
 //! Numbers as memcached's text protocol reads them: decimal, a sign allowed, nothing around them.
 
-/// An unsigned 64-bit number; out of range is an error.
+/// An unsigned 64-bit number; out of range is an error. With a minus it is what C makes of it, if that is
+/// small enough to be no negative number: memcached takes `-0` so.
 pub fn parse_u64(token: &[u8]) -> Option<u64> {
-    let digits = token.strip_prefix(b"+").unwrap_or(token);
+    if let Some(digits) = token.strip_prefix(b"-") {
+        let number = digits_of(digits)?.wrapping_neg();
+        return i64::try_from(number).is_ok().then_some(number);
+    }
+    digits_of(token.strip_prefix(b"+").unwrap_or(token))
+}
+
+fn digits_of(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -45,6 +53,8 @@ mod tests {
         assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_i32(b"2147483648"), None);
         assert_eq!(parse_u32_cut(b"4294967296"), Some(0));
+        assert_eq!((parse_u64(b"-0"), parse_u64(b"-18446744073709551615")), (Some(0), Some(1)));
+        assert_eq!((parse_u64(b"-1"), parse_u64(b"-9223372036854775808")), (None, None));
         for junk in [&b""[..], b"-", b"+", b"--1", b"-+1", b"1.5", b"0x1", b" 1", b"1 "] {
             assert_eq!((parse_u64(junk), parse_i64(junk)), (None, None), "{junk:?}");
         }

@@ -27,6 +27,9 @@ def holding(value, command, says, then):
     Case("incr by the largest number", **holding("0", b"incr n %d" % TOP, b"%d" % TOP, b"%d" % TOP)),
     Case("incr beyond 64 bits wraps and pads", **holding(str(TOP), b"incr n 1", b"0", b"0" + b" " * 19)),
     Case("incr wraps to what is left", **holding(str(TOP), b"incr n 11", b"10", b"10" + b" " * 18)),
+    Case("incr by a negative 0", **holding("7", b"incr n -0", b"7", b"7")),
+    Case("decr by a negative 0", **holding("7", b"decr n -00", b"7", b"7")),
+    Case("a delta that wraps to a small one", **holding("7", b"incr n -18446744073709551615", b"8", b"8")),
     Case("decr subtracts", **holding("15", b"decr n 5", b"10", b"10")),
     Case("decr to fewer digits pads with spaces", **holding("10", b"decr n 1", b"9", b"9 ")),
     Case("decr stops at 0", **holding("5", b"decr n 6", b"0", b"0")),
@@ -58,6 +61,9 @@ def test_counting(client, case):
     Case("a delta that is no number", stored("n", "1") + b"incr n x\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a delta with something behind it", stored("n", "1") + b"incr n 1x\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a negative delta", stored("n", "1") + b"incr n -1\r\n", b"STORED\r\n" + BAD_DELTA),
+    Case(
+        "a delta that wraps to a large one", stored("n", "1") + b"incr n -9223372036854775808\r\n", b"STORED\r\n" + BAD_DELTA
+    ),
     Case("a negative decr", stored("n", "1") + b"decr n -1\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a delta beyond 64 bits", stored("n", "1") + b"incr n 18446744073709551616\r\n", b"STORED\r\n" + BAD_DELTA),
     Case("a bad delta is found before the miss", b"incr n x\r\n", BAD_DELTA),

@@ -70,6 +70,11 @@ def test_a_slab_chunk_max_of_0_ends_the_start(own, binary):
     assert "slab_chunk_max must be greater than 0" in done.stderr
 
 
+def test_a_small_hashpower_with_many_threads_is_taken(own, launch):
+    with launch("-o", "hashpower=12", "-t", "6").client() as client:
+        client.ask(stored("k", "v"), b"STORED\r\n")
+
+
 def test_a_long_line_of_passwords_ends_the_start(own, binary, tmp_path):
     users = tmp_path / "users"
     users.write_text("u:" + "p" * 254 + "\n")
