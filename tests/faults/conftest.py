@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from load import Load
 from network import cable
-from node import PROGRAM, Node, eventually
+from node import PORT, PROGRAM, Node, eventually
 
 if os.geteuid() != 0:
     pytest.exit("tests/faults makes networks, and needs root for that", returncode=1)
@@ -23,7 +23,7 @@ def hosts():
 @pytest.fixture
 def nodes(hosts, tmp_path):
     """Makes two nodes, with options for each and settings of [replication] for both."""
-    made = []
+    made, alone = [], []
 
     def make(settings="", options_a=(), options_b=(), start=True, environment_b=None):
         file = tmp_path / "pair.toml"
@@ -34,6 +34,10 @@ def nodes(hosts, tmp_path):
         for index, (options, environment) in enumerate(((options_a, None), (options_b, environment_b))):
             options = [f"--config={file}", *options]
             made.append(Node(hosts[index], hosts[1 - index], tmp_path / "ab"[index], options, environment))
+        alone.append(Node(hosts[0], None, tmp_path / "alone", port=PORT + 10))
+        alone[0].start()
+        for node in made:
+            node.alone = alone[0]
         if start:
             for node in made:
                 node.spawn()
@@ -41,7 +45,7 @@ def nodes(hosts, tmp_path):
         return tuple(made)
 
     yield make
-    for node in made:
+    for node in made + alone:
         node.stop()
 
 

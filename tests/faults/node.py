@@ -17,13 +17,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def eventually(what, condition, seconds=60):
-    """Waits until the condition holds; what it is about is named when it does not."""
+    """Waits until the condition holds; what it is about is named when it does not, by then if it is a function."""
     end = time.monotonic() + seconds
     while True:
         found = condition()
         if found:
             return found
-        assert time.monotonic() < end, f"in {seconds} s never came true: {what}"
+        assert time.monotonic() < end, f"in {seconds} s never came true: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
@@ -86,15 +86,18 @@ class Client:
 class Node:
     """It can be killed, frozen and started again; its clients are on its host."""
 
-    def __init__(self, host, peer, folder, options=(), environment=None):
+    alone = None  # a node without a peer on the same machine, to measure by
+
+    def __init__(self, host, peer, folder, options=(), environment=None, port=PORT):
         self.host = host
+        self.port = port
         self.folder = folder
         folder.mkdir()
         self.log_file = folder / "log"
         self.environment = environment
         self.command = [
             str(PROGRAM), "--sysconfig=-/nonexistent", "--config=-/nonexistent", "-u", "root", "-t", "2",
-            "-p", str(PORT), "-x", peer.address, "-X", str(LINK), *options,
+            "-p", str(port), *(["-x", peer.address, "-X", str(LINK)] if peer else []), *options,
         ]  # fmt: skip
         self.process = None
 
@@ -116,7 +119,7 @@ class Node:
             return False
 
     def connect(self, timeout):
-        return self.host.connect(("127.0.0.1", PORT), timeout)
+        return self.host.connect(("127.0.0.1", self.port), timeout)
 
     def send(self, number):
         self.process.send_signal(number)

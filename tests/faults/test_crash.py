@@ -28,7 +28,7 @@ def test_a_killed_node_comes_back_and_what_is_lost_is_what_the_mode_allows(nodes
     else:
         assert lost == []
     if mode != "strict":
-        load.served_all_the_while(b)
+        load.served_all_the_while(b, waits=mode == "semi-sync")
 
 
 def test_of_a_node_killed_while_cut_off_just_that_is_lost_which_its_counter_said(nodes, hosts):

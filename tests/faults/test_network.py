@@ -90,7 +90,7 @@ def test_what_was_confirmed_before_and_in_a_cut_is_on_both_nodes_after_it(nodes,
         assert whole(load) == []
         for node in (a, b):
             if mode == "semi-sync":
-                load.served_all_the_while(node)
+                load.served_all_the_while(node, waits=True)
                 assert int(node.replication("unconfirmed_writes")) >= 200
             else:
                 errors = sum(count for writer in load.of(node) for count in writer.errors().values())
