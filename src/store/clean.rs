@@ -67,13 +67,17 @@ impl Store {
         self.clean(&mut cleaner, STEP_OF_WRITE, || !self.log.is_short(), now);
     }
 
-    /// Frees so many bytes for a write that waits; false if they can't be had.
+    /// Frees so many bytes for a write that waits, beside those that writes leave free; false if they
+    /// can't be had.
     pub(super) fn free_up(&self, wanted: u64, now: Now) -> bool {
         let needed = self.log.spare() + wanted;
         if needed > self.log.budget.limit() {
             return false;
         }
         let enough = || self.log.budget.fits(needed);
+        if enough() {
+            return true;
+        }
         for _ in 0..WAITS {
             let more = self.clean(&mut guard(&self.cleaner), STEP_OF_WAITER, enough, now);
             if enough() || !more {

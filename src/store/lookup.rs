@@ -124,6 +124,8 @@ impl Store {
     pub fn prepare_touch(&self, now: Now) {
         if self.log.is_short() {
             self.clean_on_the_way(now);
+            // That may not have been enough, as when the limit was lowered just before.
+            self.free_up(0, now);
         }
     }
 
