@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 use paircached::memory_file::format;
 use paircached::memory_file::{Loaded, Profile};
+use paircached::replication::frame::{self, Kind};
 use paircached::replication::hello::Hello;
 use paircached::replication::session::{Clients, Resync, Session};
 use paircached::replication::{Memory, Restored};
@@ -456,7 +457,8 @@ fn a_key_that_both_have_and_not_alike_is_found_and_one_that_only_one_has_is_not(
     // As if it had been written by the node itself, and lost on its way.
     let version = later(version);
     let (flags, exptime, touched, mark) = (0, 0, Version::NONE, Mark::default());
-    let change = Change::Set { key, value: b"other", flags, exptime, version, touched, mark };
+    let (value, hits) = (&b"other"[..], 0);
+    let change = Change::Set { key, value, flags, exptime, version, touched, mark, hits };
     store.merge(&change, pair.now);
     let [one, other] = pair.compare();
     assert_eq!((one.1, other.1), (1, 1));
@@ -497,6 +499,44 @@ fn a_cut_costs_what_changed() {
     let mut out = Vec::new();
     pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now, false).unwrap();
     assert!((1_000..3_000).contains(&out.len()), "{} bytes", out.len());
+}
+
+#[test]
+fn a_node_that_is_filled_gets_what_is_used_most_first_and_learns_how_often_it_was_used() {
+    let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
+    for key in 0..200 {
+        pair.write(0, key, false, 1_000);
+    }
+    let hot = [3u8, 77, 150].map(|key| vec![b'k', key]);
+    let store = Arc::clone(&pair.nodes[0].store);
+    for key in &hot {
+        (0..3).for_each(|_| store.entry(key, pair.now).mark_read());
+    }
+    pair.now.0 += 5_000;
+    pair.connect();
+    pair.talk(1, 100);
+    let mut out = Vec::new();
+    pair.nodes[0].session.as_mut().unwrap().produce(&mut out, pair.now, false).unwrap();
+    let (mut first, mut rest) = (Vec::new(), &out[..]);
+    while let Some((kind, mut payload, length)) = frame::read(rest, 1 << 20).unwrap() {
+        rest = &rest[length..];
+        if kind == Kind::Batch {
+            payload = &payload[8..];
+            while let Ok(Change::Set { key, hits, .. }) = frame::read_change(&mut payload, 2) {
+                first.push((key.to_vec(), hits));
+            }
+        }
+    }
+    let (mut begin, others) = (first[..3].to_vec(), &first[3..]);
+    begin.sort();
+    assert_eq!(begin, hot.map(|key| (key, 3)));
+    assert!(!others.is_empty() && others.iter().all(|(_, hits)| *hits == 0), "{others:?}");
+    // What is used while it lasts is not passed over.
+    store.entry(&[b'k', 9], pair.now).mark_read();
+    pair.nodes[1].input.extend_from_slice(&out);
+    pair.settle();
+    pair.both_hold_the_same();
+    assert_eq!(pair.nodes[1].contents().len(), 200);
 }
 
 #[test]

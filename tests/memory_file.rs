@@ -235,6 +235,7 @@ fn a_delete_that_the_peer_has_not_heard_of_comes_back_as_one() {
         version: old,
         touched: Version::NONE,
         mark: Mark::default(),
+        hits: 0,
     };
     restored.merge(&peers, NOW);
     assert_eq!(keys(&restored, NOW), Vec::<Vec<u8>>::new());

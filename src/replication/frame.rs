@@ -61,11 +61,15 @@ const EXPTIME: u8 = 2;
 const FLAGS: u8 = 4;
 /// The length of the value has four bytes, not two.
 const LONG: u8 = 8;
+/// How often it was used.
+const USED: u8 = 16;
 
 const STALE: u8 = 1;
 const WON: u8 = 2;
 const BINARY: u8 = 4;
 const DICTATED: u8 = 8;
+/// Above these bits: how often it was used.
+const HITS_AT: u32 = 4;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,14 +185,15 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
         Change::Set { key, version, mark, .. } if protocol < MARKS && mark != Mark::default() => {
             write_change(out, &Change::Delete { key, version }, protocol);
         }
-        Change::Set { key, value, flags, exptime, version, touched, mark }
+        Change::Set { key, value, flags, exptime, version, touched, mark, hits }
             if protocol >= SHORT && mark == Mark::default() =>
         {
             let bit = |set: bool, bit: u8| if set { bit } else { 0 };
             let bits = bit(touched != Version::NONE, TOUCHED)
                 | bit(exptime != 0, EXPTIME)
                 | bit(flags != 0, FLAGS)
-                | bit(value.len() > usize::from(u16::MAX), LONG);
+                | bit(value.len() > usize::from(u16::MAX), LONG)
+                | bit(hits != 0, USED);
             out.put_slice(&[SET_SHORT, bits]);
             out.put_u64_le(version.raw());
             if bits & TOUCHED != 0 {
@@ -200,6 +205,9 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
             if bits & FLAGS != 0 {
                 out.put_u32_le(flags);
             }
+            if bits & USED != 0 {
+                out.put_u8(hits);
+            }
             out.put_u8(key.len() as u8);
             match bits & LONG {
                 0 => out.put_u16_le(value.len() as u16),
@@ -208,8 +216,8 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
             out.put_slice(key);
             out.put_slice(value);
         }
-        Change::Set { key, value, flags, exptime, version, touched, mark } => {
-            write_set(out, mark);
+        Change::Set { key, value, flags, exptime, version, touched, mark, hits } => {
+            write_set(out, mark, hits);
             out.put_u64_le(version.raw());
             out.put_u64_le(touched.raw());
             out.put_u32_le(exptime);
@@ -243,7 +251,7 @@ pub fn write_change(out: &mut Vec<u8>, change: &Change<'_>, protocol: u8) {
 }
 
 /// The kind of a set, with its mark if it has one: most have none, and pay nothing for it.
-fn write_set(out: &mut Vec<u8>, mark: Mark) {
+fn write_set(out: &mut Vec<u8>, mark: Mark, hits: u8) {
     if mark == Mark::default() {
         out.put_u8(SET);
         return;
@@ -254,19 +262,22 @@ fn write_set(out: &mut Vec<u8>, mark: Mark) {
         bit(mark.stale, STALE)
             | bit(mark.won, WON)
             | bit(mark.binary, BINARY)
-            | bit(mark.cas.is_some(), DICTATED),
+            | bit(mark.cas.is_some(), DICTATED)
+            | hits << HITS_AT,
     );
     out.put_u64_le(mark.cas.unwrap_or(0));
 }
 
-fn read_mark(input: &mut &[u8]) -> Result<Mark, FrameError> {
+/// Takes a mark, and how often the item was used.
+fn read_mark(input: &mut &[u8]) -> Result<(Mark, u8), FrameError> {
     let (bits, cas) = (input.try_get_u8()?, input.try_get_u64_le()?);
-    Ok(Mark {
+    let mark = Mark {
         cas: (bits & DICTATED != 0).then_some(cas),
         stale: bits & STALE != 0,
         won: bits & WON != 0,
         binary: bits & BINARY != 0,
-    })
+    };
+    Ok((mark, bits >> HITS_AT))
 }
 
 /// Takes the change at the front of `input`, which is of that version of the protocol.
@@ -274,14 +285,14 @@ pub fn read_change<'a>(input: &mut &'a [u8], protocol: u8) -> Result<Change<'a>,
     Ok(match input.try_get_u8()? {
         SET_MARKED if protocol < MARKS => return Err(FrameError::UnknownKind(SET_MARKED)),
         kind @ (SET | SET_MARKED) => {
-            let mark = if kind == SET { Mark::default() } else { read_mark(input)? };
+            let (mark, hits) = if kind == SET { Default::default() } else { read_mark(input)? };
             let (version, touched) = (version(input)?, version(input)?);
             let (exptime, flags) = (input.try_get_u32_le()?, input.try_get_u32_le()?);
             let key_len = usize::from(input.try_get_u8()?);
             let value_len = input.try_get_u32_le()? as usize;
             let key = key(input, key_len)?;
             let value = take(input, value_len)?;
-            Change::Set { key, value, flags, exptime, version, touched, mark }
+            Change::Set { key, value, flags, exptime, version, touched, mark, hits }
         }
         SET_SHORT if protocol < SHORT => return Err(FrameError::UnknownKind(SET_SHORT)),
         SET_SHORT => {
@@ -291,6 +302,7 @@ pub fn read_change<'a>(input: &mut &'a [u8], protocol: u8) -> Result<Change<'a>,
             let touched = if has(TOUCHED) { version(input)? } else { Version::NONE };
             let exptime = if has(EXPTIME) { input.try_get_u32_le()? } else { 0 };
             let flags = if has(FLAGS) { input.try_get_u32_le()? } else { 0 };
+            let hits = if has(USED) { input.try_get_u8()? } else { 0 };
             let key_len = usize::from(input.try_get_u8()?);
             let value_len = match has(LONG) {
                 true => input.try_get_u32_le()? as usize,
@@ -298,7 +310,7 @@ pub fn read_change<'a>(input: &mut &'a [u8], protocol: u8) -> Result<Change<'a>,
             };
             let (key, value) = (key(input, key_len)?, take(input, value_len)?);
             let mark = Mark::default();
-            Change::Set { key, value, flags, exptime, version: set_at, touched, mark }
+            Change::Set { key, value, flags, exptime, version: set_at, touched, mark, hits }
         }
         DELETE => {
             let version = version(input)?;

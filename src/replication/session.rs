@@ -78,8 +78,11 @@ impl Sending {
     }
 
     /// Begins the live stream, and looks for what is older and not acknowledged.
-    fn walking(opened: Version, acknowledged: Version) -> Sending {
-        let walk = Some(Walk::since(acknowledged));
+    fn walking(opened: Version, acknowledged: Version, now: Now) -> Sending {
+        let walk = Some(match acknowledged {
+            Version::NONE => Walk::to_fill(now),
+            since => Walk::since(since),
+        });
         Sending { resumes: false, sent: opened, opened, walk }
     }
 
@@ -200,7 +203,7 @@ impl Session {
             let acknowledged = store.acknowledged(shard);
             match stream {
                 Ok(sent) if doubt.is_none() => Sending::resumed(sent),
-                Ok(opened) | Err(opened) => Sending::walking(opened, acknowledged),
+                Ok(opened) | Err(opened) => Sending::walking(opened, acknowledged, now),
             }
         };
         let shards: Vec<Sending> = streams.into_iter().enumerate().map(begin).collect();

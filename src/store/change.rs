@@ -22,6 +22,9 @@ pub enum Change<'a> {
         touched: Version,
         /// What the meta commands left on it.
         mark: Mark,
+        /// How often it was used, as far as that is counted: 0 to 15. What is sent as it is written
+        /// has not been used.
+        hits: u8,
     },
     /// The key was deleted.
     Delete {
@@ -56,6 +59,18 @@ pub struct Mark {
     pub won: bool,
     /// Its key came in base64.
     pub binary: bool,
+}
+
+impl<'a> Change<'a> {
+    /// The same of an item that was written just now.
+    pub(super) fn of_a_write(self) -> Change<'a> {
+        match self {
+            Change::Set { key, value, flags, exptime, version, touched, mark, .. } => {
+                Change::Set { key, value, flags, exptime, version, touched, mark, hits: 0 }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Change<'_> {

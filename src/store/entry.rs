@@ -240,7 +240,8 @@ impl Entry<'_, '_> {
     pub fn put_marked(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
         let version = self.shard.next_version(self.now);
         let touched = Version::NONE;
-        let new = NewItem { key: self.key, value, flags, exptime, version, touched, mark };
+        let (key, hits) = (self.key, 0);
+        let new = NewItem { key, value, flags, exptime, version, touched, mark, hits };
         let at = self.shard.put(self.hash, self.found, &new, &mut self.room, self.now);
         if at.is_none() {
             // The peer must not go on to serve what this write would have replaced.

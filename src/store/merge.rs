@@ -16,7 +16,7 @@ impl Shard {
         now: Now,
     ) -> Applied {
         match *change {
-            Change::Set { key, value, flags, exptime, version, touched, mark } => {
+            Change::Set { key, value, flags, exptime, version, touched, mark, hits } => {
                 self.clock.observe(version.max(touched));
                 let found = self.find(hash, key);
                 if let Some(verdict) = self.refuses(hash, key, found, version) {
@@ -25,7 +25,8 @@ impl Shard {
                     }
                     return verdict;
                 }
-                let new = NewItem { key, value: &[value], flags, exptime, version, touched, mark };
+                let value = &[value];
+                let new = NewItem { key, value, flags, exptime, version, touched, mark, hits };
                 let Some(at) = self.put(hash, found, &new, room, now) else {
                     return Applied::Dropped;
                 };

@@ -21,12 +21,12 @@ impl Shard {
         room: &mut Room<'_>,
         now: Now,
     ) -> Option<Position> {
-        let mut hits = 0;
+        let mut hits = new.hits;
         let mut held = None;
         if let Some(at) = found {
             let record = self.record(at);
             // An item that is written again is as one that was read.
-            hits = record.hits() + 1;
+            hits = hits.max(record.hits() + 1);
             if let Stored::Block { number, .. } = record.stored() {
                 held = Some(number);
             }

@@ -188,6 +188,7 @@ impl<'a> Record<'a> {
             version: self.version(),
             touched: self.touched(),
             mark: self.mark(),
+            hits: self.hits(),
         }
     }
 
@@ -208,6 +209,11 @@ impl<'a> Record<'a> {
     /// Unix seconds of the last use, as seen at `now`.
     pub(super) fn accessed(self, now: u32) -> u32 {
         now.wrapping_sub(now.wrapping_sub(self.accessed_low()) & 0xff_ffff)
+    }
+
+    /// Whether it was used in the second `start` or later, as seen within some months.
+    pub(super) fn used_since(self, start: u32) -> bool {
+        self.accessed_low().wrapping_sub(start) & 0xff_ffff < 1 << 23
     }
 
     /// The low bits of that, which are all that is kept.

@@ -70,11 +70,12 @@ impl Entry<'_, '_> {
         let Entry { shard, room, hash, found, now, .. } = &mut self;
         let (hash, now) = (*hash, *now);
         match *change {
-            Change::Set { key, value, flags, exptime, version, touched, mark } => {
+            Change::Set { key, value, flags, exptime, version, touched, mark, hits } => {
                 if version < shard.horizon || found.is_some() {
                     return true;
                 }
-                let new = NewItem { key, value: &[value], flags, exptime, version, touched, mark };
+                let value = &[value];
+                let new = NewItem { key, value, flags, exptime, version, touched, mark, hits };
                 let Some(at) = shard.put(hash, None, &new, room, now) else { return false };
                 if shard.is_dead(shard.record(at), now) {
                     shard.end(hash, at, Remains::Trace);

@@ -156,7 +156,7 @@ fn change(copy: &[u8]) -> Option<Change<'_>> {
     }
     let record = Record::copied(copy);
     match record.stored() {
-        Stored::Inline(value) => Some(record.change(value)),
+        Stored::Inline(value) => Some(record.change(value).of_a_write()),
         Stored::Block { .. } => None,
     }
 }

@@ -57,6 +57,7 @@ pub(super) struct NewItem<'a> {
     pub version: Version,
     pub touched: Version,
     pub mark: Mark,
+    pub hits: u8,
 }
 
 impl Shard {

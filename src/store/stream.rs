@@ -7,7 +7,7 @@ use super::record::Record;
 use super::ring::Written;
 use super::shard::Shard;
 use super::tombstone::Remains;
-use super::version::{Node, Version};
+use super::version::{Node, Now, Version};
 use super::{SHARDS, Store};
 use std::sync::atomic::Ordering;
 
@@ -27,10 +27,27 @@ pub enum LiveStep {
     Overrun,
 }
 
+/// An item that was used as often as this is hot, and goes first to a node that is filled.
+const HOT: u8 = 2;
+
+/// Which items a walk shows, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// Hot ones.
+    Hot,
+    /// All but those that were hot already in the first round: not used since, they were shown.
+    Others,
+    /// All.
+    All,
+}
+
 /// A walk over one shard, kept between its steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     reached: Reached,
+    round: Round,
+    /// Unix seconds at which the first round began.
+    began: u32,
     /// Tombstones seen; `None` as long as there are items to see.
     tombstones: Option<usize>,
     /// The peer holds everything of ours up to here.
@@ -48,11 +65,23 @@ impl Walk {
     pub fn since(since: Version) -> Walk {
         Walk {
             reached: 0,
+            round: Round::All,
+            began: 0,
             tombstones: None,
             since,
             full: since == Version::NONE,
             ends_as_items: false,
         }
+    }
+
+    /// A walk for a peer that has nothing: what it will be asked for most comes first.
+    pub fn to_fill(now: Now) -> Walk {
+        Walk { round: Round::Hot, began: now.seconds(), ..Walk::since(Version::NONE) }
+    }
+
+    /// Whether it shows hot items still.
+    pub fn is_hot(&self) -> bool {
+        self.round == Round::Hot
     }
 
     /// A walk that emits all that [`Store::restore`] needs.
@@ -159,13 +188,17 @@ impl Store {
                 let record = shard.record(at);
                 // What was flushed here is flushed there. What has expired here is sent: the peer may
                 // hold the value from before it.
-                if record.version() < shard.horizon {
+                if record.version() < shard.horizon || !is_wanted.shows(record) {
                 } else if is_wanted.wants(record.version(), node) {
                     sent = send(shard.change(record));
                 } else if is_wanted.wants(record.touched(), node) {
                     sent = send(touch_change(record));
                 }
             });
+            if !more && walk.round == Round::Hot {
+                (walk.round, walk.reached) = (Round::Others, 0);
+                return false;
+            }
             if !more {
                 walk.tombstones = Some(0);
             }
@@ -302,7 +335,7 @@ impl Shard {
         if let Some(at) = self.index.find(hash, |at| is_of(self.record(at))) {
             let record = self.record(at);
             return Some(if record.version() == version {
-                self.change(record)
+                self.change(record).of_a_write()
             } else {
                 touch_change(record)
             });
@@ -315,7 +348,7 @@ impl Shard {
 /// An item that was over long ago.
 fn expired(key: &[u8], version: Version) -> Change<'_> {
     let (touched, mark) = (Version::NONE, Mark::default());
-    Change::Set { key, value: &[], flags: 0, exptime: 1, version, touched, mark }
+    Change::Set { key, value: &[], flags: 0, exptime: 1, version, touched, mark, hits: 0 }
 }
 
 /// The touch that an item last had.
@@ -329,6 +362,16 @@ fn touch_change(record: Record<'_>) -> Change<'_> {
 }
 
 impl Walk {
+    /// Whether it is this round's turn to show the item.
+    fn shows(&self, record: Record<'_>) -> bool {
+        let is_hot = record.hits() >= HOT;
+        match self.round {
+            Round::Hot => is_hot,
+            Round::Others => !is_hot || record.used_since(self.began),
+            Round::All => true,
+        }
+    }
+
     fn wants(&self, version: Version, node: Node) -> bool {
         version > self.since && (self.full || version.node() == node)
     }

@@ -11,7 +11,7 @@ proptest! {
         key in proptest::collection::vec(any::<u8>(), 1..=KEY_MAX),
         value in proptest::collection::vec(any::<u8>(), 0..300),
         numbers in any::<(u32, u32, u64)>(), version in versions(), touched in versions(),
-        kind in 0..4, marks in any::<(Option<u64>, bool, bool, bool)>(),
+        kind in 0..4, marks in any::<(Option<u64>, bool, bool, bool)>(), hits in 0u8..16,
     ) {
         let (cas, stale, won, binary) = marks;
         let mark = Mark { cas, stale, won, binary };
@@ -25,6 +25,7 @@ proptest! {
                 version,
                 touched,
                 mark,
+                hits,
             },
             1 => Change::Delete { key: &key, version },
             2 => Change::Touch { key: &key, version, touched, exptime },
@@ -54,7 +55,7 @@ fn little_more_than_key_and_value_travels_of_a_plain_set_and_an_older_peer_gets_
     let (key, value, version) = (&b"key"[..], vec![b'v'; 70_000], Version::from_raw(8));
     for (value, overhead) in [(&value[..100], 13), (&value[..65_535], 13), (&value[..], 15)] {
         let (touched, mark) = (Version::NONE, Mark::default());
-        let set = Change::Set { key, value, flags: 0, exptime: 0, version, touched, mark };
+        let set = Change::Set { key, value, flags: 0, exptime: 0, version, touched, mark, hits: 0 };
         for (protocol, overhead) in [(SHORT, overhead), (SHORT - 1, 30)] {
             let mut bytes = Vec::new();
             write_change(&mut bytes, &set, protocol);
@@ -73,7 +74,7 @@ fn an_older_peer_gets_a_miss_in_place_of_an_item_whose_mark_it_does_not_know() {
     let (key, version) = (&b"k"[..], Version::from_raw(8));
     let mark = Mark { stale: true, ..Mark::default() };
     let (flags, exptime, touched) = (0, 0, Version::NONE);
-    let change = Change::Set { key, value: b"v", flags, exptime, version, touched, mark };
+    let change = Change::Set { key, value: b"v", flags, exptime, version, touched, mark, hits: 0 };
     let mut bytes = Vec::new();
     write_change(&mut bytes, &change, MARKS - 1);
     assert_eq!(read_change(&mut &bytes[..], MARKS - 1), Ok(Change::Delete { key, version }));

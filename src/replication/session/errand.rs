@@ -125,6 +125,7 @@ impl Session {
             version: item.version(),
             touched: item.touched(),
             mark: item.mark(),
+            hits: 0,
         };
         let number = self.memory.sent_batch + 1;
         let mut batch = Batch::begin(out, number, self.protocol, self.value_max);

@@ -207,15 +207,15 @@ impl Session {
             // The doubt goes first: what is walked comes after it.
             return true;
         }
-        let Some(shard) = (0..SHARDS)
-            .map(|offset| (self.next_walk + offset) % SHARDS)
-            .find(|&shard| self.shards[shard].walk.is_some())
-        else {
-            return false;
-        };
+        let Some(shard) = self.next_to_walk() else { return false };
         self.next_walk = shard;
         let sending = &mut self.shards[shard];
+        let is_hot = sending.walk.is_some_and(|walk| walk.is_hot());
         while let (Some(walk), true) = (&mut sending.walk, batch.room() > 0) {
+            if walk.is_hot() != is_hot {
+                // The other shards' hot items are to go first.
+                break;
+            }
             if self.store.walk(shard, walk, batch.room(), |change| batch.add(&change)) {
                 sending.walk = None;
                 batch.reached.push((shard, sending.sent));
@@ -225,6 +225,16 @@ impl Session {
             }
         }
         true
+    }
+
+    /// The shard whose walk goes on; hot items of all shards come before others.
+    fn next_to_walk(&self) -> Option<usize> {
+        let walking = || {
+            let shards = (0..SHARDS).map(|offset| (self.next_walk + offset) % SHARDS);
+            shards.filter_map(|shard| Some((shard, self.shards[shard].walk?)))
+        };
+        let next = walking().find(|(_, walk)| walk.is_hot()).or_else(|| walking().next());
+        next.map(|(shard, _)| shard)
     }
 
     /// What a node wrote in an earlier life, and was given back, the peer need not be sent after the

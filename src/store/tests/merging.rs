@@ -41,8 +41,8 @@ fn merge(store: &Store, sent: Sent) {
             let (touched, exptime) = touched.map_or((Version::NONE, 0), touch);
             let (key, value) = (name(key), written.to_string());
             let (key, value, version) = (&key[..], value.as_bytes(), version(written));
-            let (flags, mark) = (0, Mark::default());
-            let change = Change::Set { key, value, flags, exptime, version, touched, mark };
+            let (flags, mark, hits) = (0, Mark::default(), 0);
+            let change = Change::Set { key, value, flags, exptime, version, touched, mark, hits };
             store.merge(&change, START);
         }
         // It goes behind the item that it is of.
@@ -106,8 +106,8 @@ fn a_flush_that_was_to_come_takes_what_a_faster_clock_had_written_before_it() {
     let store = Store::new(&settings);
     let version = Version::from_raw(Version::at(START.0 + AHEAD).raw() | 1);
     let (flags, exptime, touched, mark) = (0, 0, Version::NONE, Mark::default());
-    let change =
-        Change::Set { key: b"theirs", value: b"v", flags, exptime, version, touched, mark };
+    let (key, value, hits) = (&b"theirs"[..], &b"v"[..], 0);
+    let change = Change::Set { key, value, flags, exptime, version, touched, mark, hits };
     assert_eq!(store.merge(&change, START), Applied::Accepted);
     store.flush_at(START.0 + 1_000, START);
     store.tick(Now(START.0 + 999));
