@@ -33,6 +33,22 @@ def test_a_build_without_network_gives_a_higher_release_of_the_same(package, hig
     assert higher.query("--queryformat", digests) == package.query("--queryformat", digests)
 
 
+@needs_root
+def test_every_build_and_the_tests_in_it_see_no_network_but_loopback(package, tmp_path):
+    rpmbuild = tmp_path / "bin" / "rpmbuild"
+    rpmbuild.parent.mkdir()
+    rpmbuild.write_text('#!/bin/sh\ncase "$*" in *--rebuild*) ip -o link >"$OUT/links"; exit 1 ;; esac\n')
+    rpmbuild.chmod(0o755)
+    # The archive of the crates is there already; making it anew would take longer than all the rest.
+    built = TOP / "target" / "rpm"
+    (tmp_path / "SOURCES").mkdir()
+    for file in [*built.glob("SOURCES/*-vendor.tar.gz"), built / "crates.lock"]:
+        (tmp_path / file.relative_to(built)).symlink_to(file)
+    environment = os.environ | {"OUT": str(tmp_path), "PATH": f"{rpmbuild.parent}:{os.environ['PATH']}"}
+    run(TOP / "rpm" / "build", check=False, env=environment)
+    assert [line.split(": ")[1] for line in (tmp_path / "links").read_text().splitlines()] == ["lo"]
+
+
 class Host:
     """A directory with an rpm database of its own, for what rpm does to files."""
 
