@@ -10,8 +10,9 @@ cargo_deny = target/tools/bin/cargo-deny
 cargo_fuzz = target/tools/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
+PACKAGED = $(CURDIR)/target/rpm/compiled/release/paircached
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-demo bench bench-curves bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-image lab-demo bench bench-curves bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -27,8 +28,14 @@ install: build
 	install -D -m 0644 docs/man/pairctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/pairctl.1
 	install -D -m 0644 docs/man/paircached.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/paircached.toml.5
 
-## Installs what is missing and runs all tests.
-test: lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule-default
+## Installs what is missing and runs all tests. The package and the image of the lab's machines are made side by side, the
+## pairs are tested with the programs of the package (linking them once more would take minutes), and the lab, which
+## waits more than it computes, has the role's tests beside it.
+test: lint test-rust test-compat
+	$(MAKE) --jobs 2 --output-sync=target rpm lab-image
+	$(MAKE) --assume-old rpm PAIRCACHED=$$(ls $(PACKAGED)) test-pair test-faults test-packaging
+	$(MAKE) --assume-old rpm --jobs 2 --output-sync=target test-lab test-ansible
+	$(MAKE) --assume-old rpm test-molecule-default
 
 setup:
 	.ci/setup
@@ -37,7 +44,7 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(cargo_deny) --log-level error check bans licenses sources
-	shellcheck .ci/run .ci/setup ansible/molecule/run ansible/molecule/list-host rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run tests/fuzz/run
+	shellcheck .ci/run .ci/setup ansible/roles/paircached/files/ask.sh ansible/molecule/run ansible/molecule/list-host rpm/build rpm/crate-licenses vagrant/base-image vagrant/docker-daemon vagrant/lab vagrant/node-setup tests/pair/run tests/fuzz/run
 	mandoc -T lint -W warning docs/man/*
 
 test-rust: setup
@@ -47,11 +54,11 @@ test-compat: setup
 	cargo build --locked
 	PAIRCACHED=$(CURDIR)/target/debug/paircached $(PYTEST) -n 4 tests/compat
 
-test-pair: setup build
+test-pair: setup $(if $(PAIRCACHED),,build)
 	$(PYTEST) -n 2 tests/pair
 
 ## Breaks pairs on hosts of their own (network namespaces, for which it must be root): about a minute.
-test-faults: setup build
+test-faults: setup $(if $(PAIRCACHED),,build)
 	$(PYTEST) -n 2 tests/faults
 
 ## A node restarted 1,000 times in the middle of a catch-up: about 8 minutes.
@@ -85,10 +92,16 @@ test-molecule-default: rpm
 	ansible/molecule/run default
 
 test-lab: rpm
-	$(PYTEST) tests/lab
+	$(PYTEST) -n 2 --dist loadgroup tests/lab
 
 rpm: setup
 	rpm/build
+
+## The image of the lab's machines, which takes some minutes the first time.
+lab-image:
+	vagrant/docker-daemon start
+	vagrant/base-image
+	vagrant/docker-daemon stop
 
 ## Brings up the lab: two nodes with the pair deployed, an address in front of them, a client. `vagrant/lab down` removes it.
 lab: rpm
