@@ -77,11 +77,29 @@ def clients(pair):
         thread.join()
 
 
+RELEASES = "rpm -q --queryformat '%{RELEASE}' paircached"
+
+
+def test_a_newer_package_is_refused_while_the_pair_is_not_whole(pair, higher_release):
+    """By site.yml too, which is not the playbook for it."""
+    pair.node2.run("systemctl stop paircached.service")
+    assert pair.node1.write({"only": "here"}) == []
+    process = pair.node1.unit("MainPID")
+    try:
+        with pytest.raises(AssertionError, match=r"A newer package takes\s+a\s+restart\s+of\s+node1"):
+            playbook("site", "-e", "paircached_state=latest", "-e", "paircached_health_timeout=2")
+        assert not any(node.run(RELEASES).startswith(higher_release) for node in pair.nodes)
+        assert pair.node1.unit("MainPID") == process
+    finally:
+        pair.node2.run("systemctl start paircached.service")
+    pair.wait_until_in_sync()
+    pair.wait_until_both_hold({"only": "here"})
+
+
 def test_a_rolling_update_loses_nothing_and_refuses_nobody_who_knows_both_nodes(pair, higher_release, clients):
-    releases = "rpm -q --queryformat '%{RELEASE}' paircached"
     try:
         playbook("rolling-update")
-        assert all(node.run(releases).startswith(higher_release) for node in pair.nodes)
+        assert all(node.run(RELEASES).startswith(higher_release) for node in pair.nodes)
         pair.wait_until_in_sync()
     finally:
         for node in pair.nodes:
