@@ -1,16 +1,15 @@
 """How the role asks daemons that want TLS or a password of their clients: two real ones, on the ports of two "hosts"."""
 
-import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
-import threading
-import time
+import sys
 
 import pytest
 import trustme
-from conftest import ANSIBLE, HERE
+from conftest import ANSIBLE, HERE, ROLE
 
 PROGRAMS = ANSIBLE.parent / "target" / "debug"
 PASSWORDS = "operator:a pass word\nsomebody:else\n"
@@ -146,29 +145,19 @@ def test_a_daemon_that_does_not_have_the_change_yet_is_asked_the_other_way(daemo
     assert run.succeeded, run.failures() or run.text
 
 
-def test_its_client_sees_a_node_die_and_come_back(daemons, ask, files, monkeypatch):
-    options, variables = KINDS["TLS and a password"]
-    pair = daemons(*options(files))
-    script = files / "bin" / "systemctl"
-    script.parent.mkdir()
-    # systemd's part: it kills, and starts again.
-    victim = pair[1]
-    script.write_text(f"#!/bin/sh\nexec kill -9 {victim.process.pid}\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    killed = victim.process
-    with contextlib.ExitStack() as stack:
-        def restart():
-            killed.wait(600)
-            time.sleep(0.5)
-            victim.start(*options(files))
+def watch(options, seconds=2):
+    """What the client of failover-test.yml saw."""
+    program = "".join((ROLE / "files" / name).read_text() for name in ("connect.py", "watch.py"))
+    done = subprocess.run([sys.executable, "-c", program, *map(str, options), str(seconds), "watched"],
+                          capture_output=True, text=True, check=True, timeout=PATIENCE)  # fmt: skip
+    return json.loads(done.stdout)
 
-        thread = threading.Thread(target=restart)
-        thread.start()
-        stack.callback(thread.join)
-        try:
-            run = ask(pair, "health", "failover", **variables(files))
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                killed.kill()
-    assert run.succeeded, run.failures() or run.text
+
+def test_the_client_of_the_failover_test_is_served_with_all_of_them_alone(daemons, files):
+    daemon = daemons(*tls(files), *password(files))[0]
+    options = ["-s", f"127.0.0.1:{daemon.port}", "--tls", "--ca", files / "ca.pem", "--auth-file", files / "passwords"]
+    # How many depends on the machine, and so does whether one takes longer than its second.
+    seen = next((seen for seen in (watch(options) for _ in range(10)) if seen["requests"]), None)
+    assert seen and seen["wrong"] == 0
+    for less in (options[:2], options[:5], options[:2] + options[5:]):
+        assert watch(less, seconds=1)["requests"] == 0
