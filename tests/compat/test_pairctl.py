@@ -9,7 +9,7 @@ import pytest
 
 from .daemon import ours
 from .test_tools import tool
-from .wire import eventually, stored
+from .wire import RULES_OF_1_6_45, eventually, stored
 
 # Values that would be commands, answers or the end of something if they were not counted.
 TRICKY = [
@@ -167,10 +167,18 @@ def test_a_dump_goes_through_a_pipe_and_through_any_number_of_items(launch):
             b"".join(b"set %b %d 0 %d\r\n%b\r\n" % (key, f, len(v), v) for key, (f, _, v) in items.items()),
             b"STORED\r\n" * len(items),
         )
-    said = pairctl("load", "-", second.address, data=pairctl("dump", first.address))
-    assert said == b"stored 3000, already there 0, expired 0, errors 0\n"
+
+    def go_over():
+        return pairctl("load", "-", second.address, data=pairctl("dump", first.address))
+
+    said = go_over()
     with second.client() as client:
-        assert held(client, items) == expected(items)
+        if first.version < RULES_OF_1_6_45:
+            # The crawler of 1.6.18 passes over what is moved from list to list meanwhile.
+            eventually("all items are there", lambda: held(client, items) == expected(items) or not go_over())
+        else:
+            assert said == b"stored 3000, already there 0, expired 0, errors 0\n"
+            assert held(client, items) == expected(items)
 
 
 def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(launch):
