@@ -28,14 +28,12 @@ install: build
 	install -D -m 0644 docs/man/pairctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/pairctl.1
 	install -D -m 0644 docs/man/paircached.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/paircached.toml.5
 
-## Installs what is missing and runs all tests. The package and the image of the lab's machines are made side by side, the
-## pairs are tested with the programs of the package (linking them once more would take minutes), and the lab, which
-## waits more than it computes, has the role's tests beside it.
+## Installs what is missing and runs all tests. The package and the image of the lab's machines are made side by side, and
+## the pairs are tested with the programs of the package: linking them once more would take minutes.
 test: lint test-rust test-compat
 	$(MAKE) --jobs 2 --output-sync=target rpm lab-image
 	$(MAKE) --assume-old rpm PAIRCACHED=$$(ls $(PACKAGED)) test-pair test-faults test-packaging
-	$(MAKE) --assume-old rpm --jobs 2 --output-sync=target test-lab test-ansible
-	$(MAKE) --assume-old rpm test-molecule-default
+	$(MAKE) --assume-old rpm test-ansible test-lab test-molecule-default
 
 setup:
 	.ci/setup
