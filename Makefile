@@ -90,7 +90,7 @@ test-molecule-default: rpm
 	ansible/molecule/run default
 
 test-lab: rpm
-	$(PYTEST) -n 2 --dist loadgroup tests/lab
+	$(PYTEST) tests/lab
 
 rpm: setup
 	rpm/build

@@ -21,13 +21,6 @@ NET = os.environ.get("LAB_NET", "192.168.56")
 SSH_CONFIG = TOP / "target" / "lab" / "ssh-config"
 
 
-def pytest_collection_modifyitems(items):
-    """With `-n 2 --dist loadgroup` what needs no machine runs beside the others, and these all in one process."""
-    for item in items:
-        if "deployed" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("lab"))
-
-
 @pytest.fixture(scope="session")
 def deployed():
     try:
