@@ -15,15 +15,19 @@ pub fn execute_raw(cache: &Cache, worker: &WorkerCounters, raw: &Raw) -> Option<
             return None;
         };
         // It may be too large here and not there.
-        let decides = matches!(frame.request, binary::Request::TooLarge { .. });
-        frame.atomic_key().map(drop).or(decides.then_some(()))?;
+        let too_large = matches!(frame.request, binary::Request::TooLarge { .. });
+        if !too_large && frame.atomic_key().is_none() {
+            return None;
+        }
         // Its client has logged in there, or need not.
         frames::perform(cache, worker, now, &mut Login::Done, &frame, &mut out);
     } else {
         let parsed = text::parse(&raw.bytes, fits);
         let text::Parsed::Request { request, noreply, .. } = parsed else { return None };
-        let decides = matches!(request, text::Request::TooLarge(_));
-        request.atomic_key(|_| ()).or(decides.then_some(()))?;
+        let too_large = matches!(request, text::Request::TooLarge(_));
+        if !too_large && request.atomic_key(|_| ()).is_none() {
+            return None;
+        }
         lines::perform(cache, worker, now, request, noreply, &mut out);
     }
     let mut reply = vec![0; out.len()];

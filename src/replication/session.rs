@@ -192,18 +192,21 @@ impl Session {
             Dropping::stale(restored.newest)
         });
         // Before the look at what was forgotten: what is forgotten later overruns an open stream.
-        let resume = |shard| store.resume_stream(shard).ok_or_else(|| store.open_stream(shard));
-        let streams: Vec<Result<Version, Version>> = (0..SHARDS).map(resume).collect();
+        let stream = |shard| match store.resume_stream(shard) {
+            Some(acknowledged) => (acknowledged, true),
+            None => (store.open_stream(shard), false),
+        };
+        let streams: Vec<(Version, bool)> = (0..SHARDS).map(stream).collect();
         let forgotten = store.forgotten_deletes();
         let doubt = store.doubt();
         if doubt.is_some() {
             store.forget_acknowledgements();
         }
-        let begin = |(shard, stream)| {
-            let acknowledged = store.acknowledged(shard);
-            match stream {
-                Ok(sent) if doubt.is_none() => Sending::resumed(sent),
-                Ok(opened) | Err(opened) => Sending::walking(opened, acknowledged, now),
+        let begin = |(shard, (from, goes_on))| {
+            if goes_on && doubt.is_none() {
+                Sending::resumed(from)
+            } else {
+                Sending::walking(from, store.acknowledged(shard), now)
             }
         };
         let shards: Vec<Sending> = streams.into_iter().enumerate().map(begin).collect();
