@@ -19,10 +19,32 @@ const WINDOW: Duration = Duration::from_millis(1);
 pub(super) struct Pace {
     timer: AsyncFd<Timer>,
     waits: bool,
+    rate: Rate,
+}
+
+/// How thick changes come.
+struct Rate {
     /// Changes since `since`.
     counted: u64,
     since: Instant,
     is_thick: bool,
+}
+
+impl Rate {
+    fn new(now: Instant) -> Rate {
+        Rate { counted: 0, since: now, is_thick: false }
+    }
+
+    /// Counts so many changes; whether they come thick, as far as the last window tells.
+    fn is_thick_with(&mut self, changes: u64, now: Instant) -> bool {
+        self.counted += changes;
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= WINDOW {
+            let thick = u128::from(self.counted) * WINDOW.as_nanos() > THICK * elapsed.as_nanos();
+            *self = Rate { is_thick: thick, ..Rate::new(now) };
+        }
+        self.is_thick
+    }
 }
 
 struct Timer(TimerFd);
@@ -39,19 +61,12 @@ impl Pace {
         let timer = Timer(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
         // SAFETY: the descriptor is the timer's own, the same as long as it lives.
         let timer = unsafe { AsyncFd::register(timer) }.map_err(io::Error::from)?;
-        Ok(Pace { timer, waits: false, counted: 0, since: Instant::now(), is_thick: false })
+        Ok(Pace { timer, waits: false, rate: Rate::new(Instant::now()) })
     }
 
     /// A batch of so many changes has been made: the next one comes later, if they come thick.
     pub(super) fn begin(&mut self, changes: u64) {
-        self.counted += changes;
-        let elapsed = self.since.elapsed();
-        if elapsed >= WINDOW {
-            self.is_thick =
-                u128::from(self.counted) * WINDOW.as_nanos() > THICK * elapsed.as_nanos();
-            (self.counted, self.since) = (0, Instant::now());
-        }
-        if !self.is_thick {
+        if !self.rate.is_thick_with(changes, Instant::now()) {
             return;
         }
         let after = Expiration::OneShot(TimeSpec::nanoseconds(SPACING.as_nanos() as i64));
@@ -69,5 +84,26 @@ impl Pace {
             ready.clear_ready();
         }
         self.waits = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_changes_come_thick_does_one_batch_wait_for_another() {
+        let start = Instant::now();
+        let mut rate = Rate::new(start);
+        let mut batches = |changes, from: u32, to: u32, apart: Duration| {
+            (from..to).map(|n| rate.is_thick_with(changes, start + apart * n)).collect::<Vec<_>>()
+        };
+        // 10,000 a second, one by one.
+        assert!(batches(1, 0, 100, Duration::from_micros(100)).iter().all(|thick| !thick));
+        // 30,000 a second: seen after a window.
+        let dense = batches(3, 101, 200, Duration::from_micros(100));
+        assert!(dense.iter().skip(20).all(|thick| *thick) && !dense[0], "{dense:?}");
+        // One after a silence, and it is over.
+        assert_eq!(batches(1, 2, 3, Duration::from_secs(1)), [false]);
     }
 }
