@@ -124,7 +124,8 @@ impl Store {
     pub fn prepare_touch(&self, now: Now) {
         if self.log.is_short() {
             self.clean_on_the_way(now);
-            // That may not have been enough, as when the limit was lowered just before.
+            // That may not have been enough, as when the limit was lowered just before; a write that has
+            // no room is told so, but what is touched must not be lost.
             self.free_up(0, now);
         }
     }
@@ -186,7 +187,9 @@ impl Store {
         now: Now,
         size: impl Fn(Option<Item<'_>>) -> (usize, Option<usize>),
     ) -> Result<Entry<'s, 'k>, OutOfMemory> {
-        self.prepare_touch(now);
+        if self.log.is_short() {
+            self.clean_on_the_way(now);
+        }
         for _ in 0..ATTEMPTS {
             let mut entry = self.entry_hashed(key, now);
             let (value, options) = size(entry.item());

@@ -270,3 +270,16 @@ fn what_meta_commands_leave_on_an_item_reaches_the_peer_and_ends_with_the_next_w
         assert_eq!(seen, Found::Hit((Mark::default(), version.raw())));
     }
 }
+
+#[test]
+fn a_touch_finds_room_for_what_it_moves_just_after_the_limit_was_lowered() {
+    let store = Store::new(&settings(80 << 14));
+    for number in 0..40_000u32 {
+        set(&store, &number.to_be_bytes(), b"v", 0, START).unwrap();
+    }
+    store.set_memory_limit(20 << 14);
+    let has_room = || store.log.budget.fits(store.log.spare());
+    assert!(!has_room());
+    store.prepare_touch(START);
+    assert!(has_room());
+}
