@@ -15,16 +15,7 @@ fn cpu() -> Duration {
 }
 
 fn main() {
-    let store = Store::new(&Settings {
-        memory: 4 << 30,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: None,
-        huge_pages: false,
-    });
+    let store = Store::new(&Settings { memory: 4 << 30, ..Settings::default() });
     let (mut longest, mut above) = (Duration::ZERO, 0);
     for number in 0..ITEMS {
         let key = format!("key-{number:010}");

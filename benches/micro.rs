@@ -18,16 +18,7 @@ fn main() {
 
 /// An empty store of so many megabytes.
 fn store(megabytes: u64) -> Store {
-    Store::new(&Settings {
-        memory: megabytes << 20,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: None,
-        huge_pages: false,
-    })
+    Store::new(&Settings { memory: megabytes << 20, ..Settings::default() })
 }
 
 fn put(store: &Store, number: u64) {

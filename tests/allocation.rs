@@ -45,16 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 fn cache() -> Arc<Cache> {
-    let store = Store::new(&store::Settings {
-        memory: 64 << 20,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: None,
-        huge_pages: false,
-    });
+    let store = Store::new(&store::Settings::default());
     let settings = Settings {
         threads: 1,
         max_connections: 10,

@@ -334,16 +334,7 @@ fn steps(keys: u8, size: usize, restarts: u32) -> impl Strategy<Value = Vec<Step
 }
 
 fn settings(memory: u64, tombstones: u64) -> Settings {
-    Settings {
-        memory,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: Some(tombstones),
-        huge_pages: false,
-    }
+    Settings { memory, tombstone_memory: Some(tombstones), ..Settings::default() }
 }
 
 proptest! {

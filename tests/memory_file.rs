@@ -15,16 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 const NOW: Now = Now(1_800_000_000_000);
 
 fn settings(replicated: bool) -> Settings {
-    Settings {
-        memory: 64 << 20,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: replicated.then_some(1 << 20),
-        huge_pages: false,
-    }
+    Settings { tombstone_memory: replicated.then_some(1 << 20), ..Settings::default() }
 }
 
 fn profile() -> Profile {

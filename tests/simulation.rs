@@ -78,16 +78,7 @@ impl Room {
             Room::FewItems => (400_000, 100_000),
             Room::FewDeletes => (64 << 20, 0),
         };
-        Settings {
-            memory,
-            evictions: true,
-            item_size_max: 1 << 20,
-            growth_factor: 1.25,
-            chunk_size: 48,
-            cas: true,
-            tombstone_memory: Some(tombstones),
-            huge_pages: false,
-        }
+        Settings { memory, tombstone_memory: Some(tombstones), ..Settings::default() }
     }
 
     /// Bytes of a value at most.

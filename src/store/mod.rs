@@ -113,6 +113,22 @@ pub struct Settings {
     pub huge_pages: bool,
 }
 
+impl Default for Settings {
+    /// Those of a memcached without options.
+    fn default() -> Settings {
+        Settings {
+            memory: 64 << 20,
+            evictions: true,
+            item_size_max: 1 << 20,
+            growth_factor: 1.25,
+            chunk_size: 48,
+            cas: true,
+            tombstone_memory: None,
+            huge_pages: false,
+        }
+    }
+}
+
 /// There is no room, and nothing may be evicted for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;

@@ -110,14 +110,10 @@ impl Server {
         });
         let store = Store::new(&store::Settings {
             memory: 1 << 20,
-            evictions: true,
             item_size_max: ITEM_MAX,
             // Few classes are quickly made.
             growth_factor: 8.0,
-            chunk_size: 48,
-            cas: true,
-            tombstone_memory: None,
-            huge_pages: false,
+            ..store::Settings::default()
         });
         let settings = Settings {
             threads: 1,

@@ -59,13 +59,10 @@ const NOW: Now = Now(1_800_000_000_000);
 fn empty_store() -> Store {
     Store::new(&Settings {
         memory: 1 << 20,
-        evictions: true,
         item_size_max: 1024,
         growth_factor: 8.0,
-        chunk_size: 48,
-        cas: true,
         tombstone_memory: Some(1 << 16),
-        huge_pages: false,
+        ..Settings::default()
     })
 }
 

@@ -8,16 +8,7 @@ use std::collections::HashMap;
 const START: Now = Now(1_800_000_000_000);
 
 fn settings(memory: u64) -> Settings {
-    Settings {
-        memory,
-        evictions: true,
-        item_size_max: 1 << 20,
-        growth_factor: 1.25,
-        chunk_size: 48,
-        cas: true,
-        tombstone_memory: None,
-        huge_pages: false,
-    }
+    Settings { memory, ..Settings::default() }
 }
 
 fn set(
