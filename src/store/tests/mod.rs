@@ -1,3 +1,4 @@
+mod live;
 mod merging;
 mod model;
 
