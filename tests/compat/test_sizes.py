@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from .wire import stored
+from .wire import RULES_OF_1_6_45, stored
 
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 NO_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"
@@ -99,14 +99,15 @@ def fill(client, bytes_in_all, size=10_000):
 
 
 def test_a_full_memory_evicts_the_oldest_and_stores_the_newest(launch):
-    with launch("-m", "8", "-I", "1m").client() as client:
+    server = launch("-m", "8", "-I", "1m")
+    with server.client() as client:
         assert set(fill(client, 24 << 20)) == {b"STORED\r\n"}
 
         def held(numbers):
             return sum(client.talk(b"get fill%d\r\n" % number).startswith(b"VALUE fill") for number in numbers)
 
-        # Of items that nobody has asked for paircached keeps one in a hundred a little longer.
-        assert held(range(300)) <= 30
+        # Of items that nobody has asked for paircached keeps one in a hundred a little longer: 7 at most in 60 runs.
+        assert held(range(300)) <= (0 if server.version < RULES_OF_1_6_45 else 15)
         assert held(range(2216, 2516)) == 300
         stats = client.stats()
         assert int(stats["evictions"]) > 1000
