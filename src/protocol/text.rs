@@ -12,7 +12,7 @@ use super::{KEY_MAX, parse_i32, parse_i64, parse_u32_cut, parse_u64};
 use memchr::memchr;
 
 pub use request::{Get, Keys, Parsed, Request, Store, Verb, Words};
-pub use simple::{Simple, parse_simple};
+pub use simple::{Simple, parse_set_line, parse_simple};
 
 /// Longest line without its end, in bytes, except for reads of many keys.
 pub(super) const LINE_MAX: usize = 2048;

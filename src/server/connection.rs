@@ -4,8 +4,10 @@
 //! request, and replies that the client does not take. While such replies wait nothing more is
 //! read, so a client that does not read costs itself only.
 
+mod arrival;
 mod dialog;
 mod input;
+mod turn;
 
 use super::held::Held;
 use super::socket::Socket;
@@ -15,7 +17,7 @@ use crate::command::roster::{Seat, State};
 use crate::command::{Cache, WorkerCounters};
 use crate::protocol::Output;
 use crate::store::{Now, Written};
-use dialog::{Dialog, Turn};
+use dialog::Dialog;
 use input::{Buffers, Input};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use turn::Turn;
 
 thread_local! {
     /// The worker's buffers, lent to the connection whose turn it is.
@@ -54,6 +57,8 @@ pub(super) enum End {
 enum Next {
     /// Read on; the request at hand needs this many bytes in all, as far as is known.
     Read(usize),
+    /// Read the value of the request at hand to its place.
+    Land,
     /// Let others go first.
     Yield,
     /// Let the client take its replies first.
@@ -148,7 +153,7 @@ impl Connection {
             State::Writing
         } else if self.dialog.is_skipping() {
             State::Swallowing
-        } else if self.input.is_unfinished() {
+        } else if self.dialog.arrival.is_some() || self.input.is_unfinished() {
             State::ReadingOn
         } else {
             State::Reading
@@ -206,7 +211,7 @@ impl Connection {
             ready!(self.dialog.poll_errand(cx));
             let polled = LENT.with_borrow_mut(|lent| self.poll_turn(cx, lent));
             match ready!(polled)? {
-                Next::Read(_) | Next::Flush | Next::Ask => {}
+                Next::Read(_) | Next::Land | Next::Flush | Next::Ask => {}
                 Next::Yield => {
                     self.yielded = true;
                     self.counters().conn_yields.add(1);
@@ -230,11 +235,21 @@ impl Connection {
         let Connection { socket, cache, worker, dialog, heard, .. } = self;
         let (client, protocol) = (socket.fd(), self.terms.protocol);
         let counters = &cache.workers[*worker];
-        let next = ready!(self.input.poll_turn(cx, socket, counters, buffers, |input| {
+        let next = if let Some(arrival) = &mut dialog.arrival {
+            ready!(arrival.poll_read(cx, socket, &mut self.input, |read| {
+                counters.bytes_read.add(read as u64);
+                *heard = cache.clock.now();
+            }))?;
             let turn = Turn::new(cache, *worker, protocol, client);
-            *heard = turn.now;
-            dialog.go_on(&turn, input, output)
-        }))?;
+            dialog.arrive(&turn, &mut self.input, output);
+            Next::Read(0)
+        } else {
+            ready!(self.input.poll_turn(cx, socket, counters, buffers, |input| {
+                let turn = Turn::new(cache, *worker, protocol, client);
+                *heard = turn.now;
+                dialog.go_on(&turn, input, output)
+            }))?
+        };
         if let Some(durability) = &self.cache.durability {
             let claims = std::mem::take(&mut self.dialog.claims);
             if let Some(confirmed) = durability.hold(Written::take(), Instant::now()) {

@@ -4,12 +4,12 @@ use super::tls::TlsStream;
 use crate::command::roster::{Place, Who};
 use crate::protocol::Output;
 use crate::watch::{Peer, Transport};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Slices that one vectored write is given at most (the kernel takes 1024).
@@ -90,6 +90,46 @@ impl Socket {
             Socket::Tls(stream) => stream.poll_read(cx, buffer),
         };
         polled.map_ok(|()| buffer.filled().len() - before)
+    }
+
+    /// Reads into `first`, and into `second` what is more; 0 bytes are the end. Not ready again before
+    /// there is something new, if less came than there was room for.
+    pub(super) fn poll_read_two(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &mut [u8],
+        second: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = first.len() + second.len();
+        let mut slices = [IoSliceMut::new(first), IoSliceMut::new(second)];
+        loop {
+            ready!(self.poll_readable(cx))?;
+            let read = match self {
+                Socket::Tcp(stream) => stream.try_read_vectored(&mut slices),
+                Socket::Unix(stream) => stream.try_read_vectored(&mut slices),
+                Socket::Tls(stream) => {
+                    let place = slices.iter_mut().find(|slice| !slice.is_empty());
+                    let mut buffer = ReadBuf::new(place.map_or(&mut [], |slice| &mut *slice));
+                    return stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len());
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Ok(read) if read > 0 && read < room => self.note_drained(),
+                _ => {}
+            }
+            return Poll::Ready(read);
+        }
+    }
+
+    /// There is nothing to read any more, which the next attempt would find out by a system call.
+    fn note_drained(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = match self {
+            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+            Socket::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+            Socket::Tls(_) => return,
+        };
     }
 
     pub(super) fn poll_write(

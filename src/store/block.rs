@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const ENTRY_COST: u64 = 32;
 /// Address ranges for blocks are powers of two of a page, up to 2 GB.
 const CLASSES: usize = 20;
+/// Free blocks whose pages are kept, at most.
+const WARM: usize = 64;
 /// Addresses are made usable in such steps.
 const GROWTH: usize = 16 << 20;
 
@@ -52,14 +54,27 @@ struct Space {
     area: Area,
     end: usize,
     free: [Vec<u64>; CLASSES],
+    /// Free with their pages, of which each would cost a fault to be had again.
+    warm: Vec<Warm>,
+    /// Pages of these in all, and how many there may be.
+    warm_pages: usize,
+    warm_pages_max: usize,
     vacant: Vec<u32>,
     numbers: u32,
 }
 
+/// An address range and how many pages it has.
+#[derive(Clone, Copy, Debug)]
+struct Warm {
+    at: u64,
+    pages: usize,
+}
+
 impl Blocks {
-    /// None yet, in as much as `addresses` bytes of address space. Huge pages would fill the rest of
-    /// the address ranges, which no value pays for.
-    pub(super) fn new(addresses: usize, budget: Arc<Budget>) -> Blocks {
+    /// None yet, in as much as `addresses` bytes of address space. Of what is free up to `warm` bytes
+    /// keep their pages. Huge pages would fill the rest of the address ranges, which no value pays
+    /// for.
+    pub(super) fn new(addresses: usize, warm: usize, budget: Arc<Budget>) -> Blocks {
         let area = Area::reserve(addresses, GROWTH, false);
         Blocks {
             base: area.base(),
@@ -67,6 +82,9 @@ impl Blocks {
                 area,
                 end: 0,
                 free: [const { Vec::new() }; CLASSES],
+                warm: Vec::with_capacity(WARM),
+                warm_pages: 0,
+                warm_pages_max: warm / PAGE_SIZE,
                 vacant: Vec::new(),
                 numbers: 0,
             }),
@@ -96,7 +114,8 @@ impl Blocks {
         Some(number)
     }
 
-    /// Gives up one reference; with the last the pages go back to the system.
+    /// Gives up one reference; with the last the pages go back to the system, but for a few that are
+    /// not charged to anybody: they are part of what writes leave free.
     pub(super) fn release(&self, number: u32) {
         let block = self.blocks.get(number);
         if !block.references.end_one() {
@@ -104,13 +123,13 @@ impl Blocks {
         }
         let at = block.at.load(Ordering::Relaxed);
         let pages = block.pages.load(Ordering::Relaxed) as usize;
-        let mut space = self.space();
-        // SAFETY: the pages were usable, and nobody refers to them any more.
-        unsafe { space.area.discard(at as usize, at as usize + pages * PAGE_SIZE) };
-        space.free[class_of(pages)].push(at);
-        space.vacant.push(number);
-        drop(space);
         self.budget.release(block_cost(pages * PAGE_SIZE));
+        let mut space = self.space();
+        let kept = (space.warm_pages + pages) * PAGE_SIZE;
+        let keep = space.has_room_to_keep(pages) && self.budget.is_below_limit(kept as u64);
+        // SAFETY: nobody refers to the block any more.
+        unsafe { space.give(Warm { at, pages }, keep) };
+        space.vacant.push(number);
     }
 
     /// What the block costs.
@@ -135,6 +154,20 @@ impl Blocks {
         let at = self.blocks.get(number).at.load(Ordering::Relaxed);
         // SAFETY: where a block begins is inside of the area.
         unsafe { self.base.add(at as usize) }
+    }
+
+    /// One more refers to a block that somebody refers to.
+    pub(super) fn refer(&self, number: u32) {
+        self.blocks.get(number).references.add();
+    }
+
+    /// The first `len` bytes of a block, to be written.
+    ///
+    /// # Safety
+    /// They fit, and during `'a` nobody else refers to the block.
+    pub(super) unsafe fn bytes_mut<'a>(&self, number: u32, len: usize) -> &'a mut [u8] {
+        // SAFETY: by the contract of this function; fresh pages read as zeros.
+        unsafe { std::slice::from_raw_parts_mut(self.start(number).as_ptr(), len) }
     }
 
     /// The first `len` bytes of a block.
@@ -163,7 +196,7 @@ impl Blocks {
 
     /// A value by reference; the item may go meanwhile.
     pub(super) fn share(self: &Arc<Blocks>, number: u32, len: u32) -> Bytes {
-        self.blocks.get(number).references.add();
+        self.refer(number);
         Bytes::from_owner(Reference { blocks: Arc::clone(self), number, len })
     }
 }
@@ -195,6 +228,14 @@ fn class_of(pages: usize) -> usize {
 impl Space {
     fn take(&mut self, pages: usize) -> Option<u64> {
         let class = class_of(pages);
+        if let Some(place) = self.warm.iter().rposition(|warm| class_of(warm.pages) == class) {
+            let warm = self.warm.swap_remove(place);
+            self.warm_pages -= warm.pages;
+            let at = warm.at as usize;
+            // SAFETY: free pages are usable, and nobody's.
+            unsafe { self.area.discard(at + pages * PAGE_SIZE, at + warm.pages * PAGE_SIZE) };
+            return Some(warm.at);
+        }
         if let Some(at) = self.free.get_mut(class)?.pop() {
             return Some(at);
         }
@@ -204,6 +245,26 @@ impl Space {
         }
         self.end = at + (PAGE_SIZE << class);
         Some(at as u64)
+    }
+
+    fn has_room_to_keep(&self, pages: usize) -> bool {
+        self.warm.len() < WARM && self.warm_pages + pages <= self.warm_pages_max
+    }
+
+    /// Takes an address range back, and keeps its pages or not.
+    ///
+    /// # Safety
+    /// Nobody uses it.
+    unsafe fn give(&mut self, Warm { at, pages }: Warm, keep: bool) {
+        if keep {
+            self.warm.push(Warm { at, pages });
+            self.warm_pages += pages;
+            return;
+        }
+        let start = at as usize;
+        // SAFETY: the pages were usable, and by the contract of this function nobody uses them.
+        unsafe { self.area.discard(start, start + pages * PAGE_SIZE) };
+        self.free[class_of(pages)].push(at);
     }
 }
 
@@ -222,7 +283,7 @@ mod tests {
     #[test]
     fn a_reply_keeps_the_value_that_it_refers_to_and_its_memory() {
         let budget = Arc::new(Budget::new(1 << 20));
-        let blocks = Arc::new(Blocks::new(1 << 30, Arc::clone(&budget)));
+        let blocks = Arc::new(Blocks::new(1 << 30, 100_000, Arc::clone(&budget)));
         let number = stored(&blocks, &[7; 20_000]);
         let reply = blocks.share(number, 20_000);
         assert!(!blocks.can_overwrite(number, 20_000));
@@ -235,5 +296,24 @@ mod tests {
         assert!(blocks.can_overwrite(other, 20_001) && !blocks.can_overwrite(other, 20_481));
         blocks.release(other);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_few_free_blocks_keep_their_pages_and_no_more_than_the_next_value_takes() {
+        let blocks = Blocks::new(1 << 30, 100_000, Arc::new(Budget::new(1 << 20)));
+        let first_byte = |number| {
+            // SAFETY: the block was just taken.
+            unsafe { blocks.bytes(number, 40_000) }.iter().position(|&byte| byte == 0)
+        };
+        let number = stored(&blocks, &[7; 60_000]);
+        blocks.release(number);
+        assert!(blocks.budget.reserve(block_cost(40_000), 0));
+        let number = blocks.take(40_000).unwrap();
+        assert_eq!(first_byte(number), None, "the pages were kept");
+        blocks.release(number);
+        assert_eq!(blocks.space().warm_pages, 10);
+        let numbers = [(); 5].map(|()| stored(&blocks, &[7; 60_000]));
+        numbers.into_iter().for_each(|number| blocks.release(number));
+        assert_eq!(blocks.space().warm_pages, 15, "of 24 that may be kept");
     }
 }

@@ -28,8 +28,8 @@ const LANES: usize = 4;
 const ADDRESSES: u64 = 16;
 const ADDRESSES_MIN: u64 = 64 << 30;
 const ADDRESSES_MAX: u64 = 1 << 43;
-/// Free segments whose pages are kept.
-const RESIDENT: usize = 2;
+/// Free segments whose pages are kept; as much is kept of free blocks, and writes leave both free.
+const RESIDENT: usize = 1;
 
 /// What a segment is opened for, which says how many others must stay to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Log {
             }),
             lanes: (0..lanes).map(|_| Lane::new(Kind::Small)).collect(),
             main: Lane::new(Kind::Main),
-            blocks: Arc::new(Blocks::new(addresses, Arc::clone(&budget))),
+            blocks: Arc::new(Blocks::new(addresses, 1 << bits, Arc::clone(&budget))),
             evictions,
             budget,
         }

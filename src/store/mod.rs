@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `record`, `block`, `caches` | how an item stands in memory, and a large value |
+//! | `landing` | where a large value arrives |
 //! | `log`, `segment` | what records are appended to |
 //! | `index` | where the record of a key stands |
 //! | `shard`, `entry`, `lookup` | one part of the keys, and one key, locked; the way to it |
@@ -36,6 +37,7 @@ mod flush;
 mod ghost;
 mod index;
 mod inspect;
+mod landing;
 mod log;
 mod lookup;
 mod merge;
@@ -60,6 +62,7 @@ pub use change::{Applied, Change, Flush, Mark};
 pub use classes::{Classes, PAGE};
 pub use entry::{Entry, Item, Payload};
 pub use inspect::Cursor;
+pub use landing::Landing;
 pub use lookup::Hashed;
 pub use restore::Progress;
 pub use stats::{ClassStats, StoreStats};
@@ -71,6 +74,7 @@ use ahash::RandomState;
 use clean::Cleaner;
 use entry::Locked;
 use index::{Index, Peek};
+use landing::Landings;
 use log::Log;
 use shard::{Replicated, Shard};
 use std::sync::atomic::{self, AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -156,6 +160,7 @@ pub struct Store {
     hasher: RandomState,
     log: Arc<Log>,
     cleaner: Mutex<Cleaner>,
+    landings: Arc<Landings>,
     classes: Arc<Classes>,
     evictions: bool,
     item_size_max: u64,
@@ -209,6 +214,7 @@ impl Store {
             hasher,
             log,
             cleaner: Mutex::new(Cleaner::default()),
+            landings: Arc::default(),
             classes,
             evictions: settings.evictions,
             item_size_max: settings.item_size_max,

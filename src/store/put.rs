@@ -2,6 +2,7 @@
 //! shard's lock.
 
 use super::block::block_cost;
+use super::landing;
 use super::log::{Position, Purpose};
 use super::record::{NewRecord, Stored, Value};
 use super::room::Room;
@@ -86,8 +87,8 @@ impl Shard {
         None
     }
 
-    /// Puts a large value into a block: the one `held` already if that will do. Says whether it is
-    /// another.
+    /// Puts a large value into a block, unless it stands in one: the one `held` already if that will
+    /// do. Says whether it is another.
     fn place_value<'v>(
         &mut self,
         value: &'v [&'v [u8]],
@@ -99,6 +100,10 @@ impl Shard {
             return Some((Value::Inline { pieces: value, len }, false));
         }
         let blocks = &self.log.blocks;
+        if let Some(number) = landing::take_offered(value) {
+            blocks.refer(number);
+            return Some((Value::Block { number, len: len as u32 }, true));
+        }
         let held = held.filter(|&number| blocks.can_overwrite(number, len));
         let number = match held {
             Some(number) => number,

@@ -1,6 +1,7 @@
 //! The room that a write takes.
 
 use super::block::block_cost;
+use super::landing;
 use super::log::{Lane, Log, Purpose};
 use super::record::{BLOCK_LEN, HEADER, OPTIONS_MAX};
 use std::sync::MutexGuard;
@@ -35,7 +36,7 @@ impl<'s> Room<'s> {
         if value >= log.block_from() {
             size = HEADER + key + OPTIONS_MAX + BLOCK_LEN;
             let is_held = held.is_some_and(|number| log.blocks.can_overwrite(number, value));
-            if !is_held {
+            if !is_held && !landing::is_offered(value) {
                 wanted += block_cost(value);
                 self.block = self.new_block(value, log.spare());
                 self.block.ok_or(wanted)?;

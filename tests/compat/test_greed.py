@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .wire import A_MOMENT, eventually, stored
+from .wire import A_MOMENT, RULES_OF_1_6_45, eventually, stored
 
 MEGABYTE = 1 << 20
 MOST_SENT = 64 * MEGABYTE
@@ -70,6 +70,35 @@ def test_a_client_that_sends_half_a_value_costs_what_it_sent(launch):
         assert memory(server) - before < 20 * MEGABYTE
         for client in many:
             client.close()
+
+
+def test_clients_that_send_half_a_large_value_displace_little_and_give_it_back(launch):
+    """As many as would fill the memory: what they take of it they take together, and the rest is theirs."""
+    server = launch("-t", "1", "-m", "64")
+    with server.client() as honest:
+        for number in range(550):
+            honest.ask(stored(f"k{number}", "v" * 100_000), b"STORED\r\n")
+        if server.version < RULES_OF_1_6_45:
+            pytest.skip("memcached takes the memory that was announced")
+        many = [server.client() for _ in range(200)]
+        for number, client in enumerate(many):
+            client.send(f"set half{number} 0 0 400000\r\n".encode() + b"v" * 70_000)
+        for client in many:
+            eventually("it is read", client.digested)
+        assert sum(honest.talk(b"mg k%d\r\n" % number).startswith(b"HD") for number in range(550)) > 500
+        finished = [0, 1, 198, 199]
+        for client in (many[number] for number in finished):
+            client.send(b"v" * 330_000 + b"\r\n")
+            assert client.line() == b"STORED\r\n"
+        for client in many:
+            client.close()
+        eventually("they are gone", lambda: honest.stats()["curr_connections"] == "1")
+        for number in finished:
+            honest.ask(b"mg half%d s\r\n" % number, b"HD s400000\r\n")
+        # As much as ever fits beside them.
+        for number in range(550):
+            honest.ask(stored(f"k{number}", "v" * 100_000), b"STORED\r\n")
+        assert sum(honest.talk(b"mg k%d\r\n" % number).startswith(b"HD") for number in range(550)) > 500
 
 
 def test_a_client_that_never_pauses_leaves_others_their_turn(launch):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from .wire import RULES_OF_1_6_45, stored
+from .wire import RULES_OF_1_6_45, eventually, stored
 
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 NO_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"
@@ -78,6 +78,52 @@ def test_values_of_every_size_come_back_whole(client, size):
     value = os.urandom(size)
     client.ask(stored("k", value), b"STORED\r\n")
     client.ask(b"get k\r\n", b"VALUE k 0 %d\r\n" % size + value + b"\r\nEND\r\n")
+
+
+@pytest.mark.parametrize("size", [65_536, 102_400, 250_000])
+@pytest.mark.parametrize("cut", [12, 1_000, 65_536, -70_000, -3, -2, -1])
+def test_a_large_value_may_come_in_two_pieces_and_another_request_behind_it(client, size, cut):
+    value = os.urandom(size)
+    # What one connection sends twice it sends a third time.
+    for number in range(3):
+        value = value[1:] + value[:1]
+        request = stored("k", value, flags=number)
+        client.send(request[:cut])
+        eventually("it is read", client.digested)
+        client.send(request[cut:] + stored("other", "o") + b"get k\r\n")
+        client.ask(b"", b"STORED\r\n" * 2 + b"VALUE k %d %d\r\n" % (number, size) + value + b"\r\nEND\r\n")
+
+
+def test_a_large_value_that_ends_otherwise_is_refused_and_the_old_one_stays(client):
+    # Twice, since the second is expected to be large.
+    for old in (stored("k", "a" * 100_000), b""):
+        client.ask(old, b"STORED\r\n" if old else b"")
+        client.send(b"set k 0 0 100000\r\n" + b"b" * 30_000)
+        eventually("it is read", client.digested)
+        client.send(b"b" * 70_000 + b"XY\r\n")
+        assert client.line() == b"CLIENT_ERROR bad data chunk\r\n"
+        client.talk(b"")
+        client.ask(b"get k\r\n", b"VALUE k 0 100000\r\n" + b"a" * 100_000 + b"\r\nEND\r\n")
+
+
+def test_a_large_value_arrives_though_its_conversation_is_shown_from_its_middle_on(launch):
+    server = launch()
+    value = os.urandom(100_000)
+    with server.client() as client, server.client() as other:
+        client.send(stored("k", value)[:70_000])
+        eventually("it is read", client.digested)
+        other.ask(b"verbosity 2\r\n", b"OK\r\n")
+        client.ask(stored("k", value)[70_000:], b"STORED\r\n")
+        client.ask(b"get k\r\n", b"VALUE k 0 100000\r\n" + value + b"\r\nEND\r\n")
+
+
+def test_a_client_that_leaves_before_its_large_value_has_come_changes_nothing(server):
+    with server.client() as client:
+        client.ask(stored("k", "old"), b"STORED\r\n")
+        with server.client() as other:
+            other.send(b"set k 0 0 100000\r\n" + b"b" * 99_999)
+            eventually("it is read", other.digested)
+        client.ask(b"get k\r\n", b"VALUE k 0 3\r\nold\r\nEND\r\n")
 
 
 @pytest.mark.parametrize("verb, whole", [("append", "ab"), ("prepend", "ba")])

@@ -86,6 +86,18 @@ fn parse_read(buffer: &[u8]) -> Option<(Simple<'_>, usize)> {
     is_key(key).then_some((Simple::Read { key, flags: Words::of(flags), options }, taken))
 }
 
+/// Reads the line of a simple `set` whose value has not all come, with the bytes that it took.
+pub fn parse_set_line(
+    buffer: &[u8],
+    fits: impl Fn(usize, u32, usize) -> bool,
+) -> Option<(Store<'_>, usize)> {
+    let rest = buffer.strip_prefix(b"set ")?;
+    let (key, behind) = rest.split_at(find_any(&rest[..rest.len().min(KEY_MAX + 2)], [b' '])?);
+    let (store, block) = set_line(key, &behind[1..])?;
+    (is_key(key) && fits(key.len(), store.flags, store.length))
+        .then_some((store, buffer.len() - block.len()))
+}
+
 fn is_key(word: &[u8]) -> bool {
     (1..=KEY_MAX).contains(&word.len())
 }
@@ -97,18 +109,26 @@ fn parse_set<'a>(
     line: &'a [u8],
     fits: impl Fn(usize, u32, usize) -> bool,
 ) -> Option<(Store<'a>, usize)> {
+    let (mut store, block) = set_line(key, line)?;
+    let (value, end) = block.split_at_checked(store.length)?;
+    if !end.starts_with(b"\r\n") || !fits(key.len(), store.flags, store.length) {
+        return None;
+    }
+    store.value = value;
+    let taken = line.len() - block.len() + store.length + 2;
+    Some((store, taken))
+}
+
+/// What stands behind the key of a `set`: the numbers of the line, and what comes after it.
+#[inline]
+fn set_line<'a>(key: &'a [u8], line: &'a [u8]) -> Option<(Store<'a>, &'a [u8])> {
     let (flags, line_1) = number(line, FLAGS_DIGITS)?;
     let (exptime, line_2) = number(line_1.strip_prefix(b" ")?, EXPTIME_DIGITS)?;
     let (length, line_3) = number(line_2.strip_prefix(b" ")?, LENGTH_DIGITS)?;
     let line_3 = line_3.strip_prefix(b"\r").unwrap_or(line_3);
     let block = line_3.strip_prefix(b"\n")?;
     let (flags, exptime, length) = (flags as u32, exptime as i32, length as usize);
-    let (value, end) = block.split_at_checked(length)?;
-    if !end.starts_with(b"\r\n") || !fits(key.len(), flags, length) {
-        return None;
-    }
-    let taken = line.len() - block.len() + length + 2;
-    Some((Store { verb: Verb::Set, key, flags, exptime, value, length }, taken))
+    Some((Store { verb: Verb::Set, key, flags, exptime, value: &[], length }, block))
 }
 
 /// The number of at most so many digits at the front, and what is behind them.
@@ -175,6 +195,13 @@ mod tests {
             let simple = parse_simple(buffer, small);
             assert!(simple.is_some(), "{}", buffer.escape_ascii());
             assert_eq!(simple, by_the_full_parser(buffer), "{}", buffer.escape_ascii());
+            if let Some((Simple::Set(store), length)) = simple {
+                let line = length - store.length - 2;
+                let begun = Some((Store { value: &[], ..store }, line));
+                for come in line..=length {
+                    assert_eq!(parse_set_line(&buffer[..come], small), begun);
+                }
+            }
         }
     }
 

@@ -1,20 +1,21 @@
 //! What a client asks and is answered: the requests of a turn, one after another.
 
+use super::arrival::{Arrival, LARGE};
+use super::input::Input;
+use super::turn::Turn;
 use super::{End, Next};
 use crate::command::{
-    Cache, Dump, Login, Outcome, Unconfirmed, WorkerCounters, execute, execute_frame, execute_get,
-    execute_simple, refuse,
+    Cache, Dump, Login, Outcome, Unconfirmed, execute, execute_frame, execute_get, execute_simple,
+    refuse,
 };
 use crate::protocol::text::{self, Get, Keys, Parsed, Request, Simple};
-use crate::protocol::{Output, Protocol, binary, login};
+use crate::protocol::{Output, binary, login};
 use crate::server::errand::{Answer, Errand};
 use crate::server::held::Claims;
-use crate::server::trace::{self, SHOW_FROM};
-use crate::store::{Hashed, Now};
+use crate::server::trace;
+use crate::store::Hashed;
 use crate::watch::Subscription;
 use memchr::memchr;
-use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 /// Reply bytes after which a turn ends and the client is to take them.
@@ -23,56 +24,6 @@ const OUTPUT_MAX: usize = 256 * 1024;
 /// Simple requests that are read before the first of them is done, so that the memory which their
 /// keys need comes at the same time.
 const AHEAD: usize = 16;
-
-/// What all requests of one turn have in common.
-pub(super) struct Turn<'a> {
-    cache: &'a Cache,
-    worker: &'a WorkerCounters,
-    protocol: Protocol,
-    client: RawFd,
-    pub(super) now: Now,
-    /// Whether the conversation is shown on standard error.
-    show: bool,
-    /// Whether a write that the peer does not have is an error.
-    strict: bool,
-    /// Whether the peer may have to be asked before a request is done.
-    asks_peer: bool,
-    /// Whether nothing is to be seen to beside doing the requests.
-    simple: bool,
-}
-
-impl<'a> Turn<'a> {
-    /// A turn now, of the client with that descriptor.
-    pub(super) fn new(
-        cache: &'a Cache,
-        worker: usize,
-        protocol: Protocol,
-        client: RawFd,
-    ) -> Turn<'a> {
-        let worker = &cache.workers[worker];
-        worker.client.store(client, Ordering::Relaxed);
-        let (now, strict) = (cache.clock.now(), cache.is_strict());
-        let show = cache.verbosity.load(Ordering::Relaxed) >= SHOW_FROM;
-        let asks_peer = cache.errands().is_some();
-        let simple = !(show || strict || asks_peer || cache.refuses_writes());
-        Turn { cache, worker, protocol, client, now, show, strict, asks_peer, simple }
-    }
-
-    /// Whether the client whose first byte this is speaks the binary protocol.
-    #[cold]
-    fn negotiate(&self, first: u8) -> bool {
-        let binary = self.protocol.is_binary(first);
-        if self.show && self.protocol == Protocol::Auto {
-            trace::speaks(self.client, binary);
-        }
-        binary
-    }
-
-    fn fits(&self, key: usize, flags: u32, value: usize) -> bool {
-        let store = &self.cache.store;
-        store.item_size(key, flags, value) <= store.item_size_max()
-    }
-}
 
 /// A request that goes on in the next turn.
 enum Paused {
@@ -106,6 +57,8 @@ pub(super) struct Dialog {
     /// What is to be had before the request at hand is done, and what came of it.
     errand: Option<Errand>,
     answer: Option<Answer>,
+    /// The request at hand, if its value is being read to where it will stand.
+    pub(super) arrival: Option<Box<Arrival>>,
     /// What the client is shown once its replies are sent.
     pub(super) watching: Option<Subscription>,
 }
@@ -120,6 +73,7 @@ impl Dialog {
             claims: Claims::default(),
             errand: None,
             answer: None,
+            arrival: None,
             watching: None,
         }
     }
@@ -182,6 +136,7 @@ impl Dialog {
             }
             let done = match self.step(turn, rest, out) {
                 Ok(done) => done,
+                Err(Next::Land) => return (input.len(), Next::Land),
                 Err(next) => return (at, next),
             };
             at += done.length;
@@ -198,6 +153,13 @@ impl Dialog {
                 let at = if self.watching.is_some() { input.len() } else { at };
                 return (at, next);
             }
+        }
+    }
+
+    /// Does the request whose value has come.
+    pub(super) fn arrive(&mut self, turn: &Turn<'_>, input: &mut Input, out: &mut Output) {
+        if let Some(arrival) = self.arrival.take() {
+            arrival.perform(turn, input, out);
         }
     }
 
@@ -271,7 +233,12 @@ impl Dialog {
             trace::request(turn.client, rest);
         }
         match parsed {
-            Parsed::Incomplete(needed) => Err(Next::Read(needed)),
+            Parsed::Incomplete(needed) => {
+                if turn.simple && may_ask && needed > LARGE {
+                    self.arrival = Arrival::begin(turn, rest);
+                }
+                Err(if self.arrival.is_some() { Next::Land } else { Next::Read(needed) })
+            }
             Parsed::Hangup => Err(Next::End(End::Broken)),
             Parsed::Refused { reply, noreply, length, skip } => {
                 self.skip = skip;

@@ -10,6 +10,8 @@ use tokio::io::ReadBuf;
 
 /// Bytes that one read takes, unless the request at hand is known to need more.
 const READ: usize = 64 * 1024;
+/// Bytes that one read takes where a large value is expected, which is to be read to its own place.
+const READ_OF_LARGE: usize = 2 * 1024;
 /// Memory that an idle connection may keep for the next unfinished request.
 const KEEP: usize = 2 * 1024;
 /// Bytes that a worker's idle buffers may have together.
@@ -52,16 +54,42 @@ pub(super) struct Input {
     needed: usize,
     /// The last read left room: nothing more is to be expected at once.
     drained: bool,
+    /// The last request was a large value, so the next may be one.
+    expects_large: bool,
 }
 
 impl Input {
     pub(super) fn new() -> Input {
-        Input { kept: Vec::new(), taken: 0, needed: 1, drained: false }
+        Input { kept: Vec::new(), taken: 0, needed: 1, drained: false, expects_large: false }
     }
 
     /// Whether the beginning of a request has told that more must come than was read.
     pub(super) fn is_unfinished(&self) -> bool {
         self.needed > self.kept.len() - self.taken + 1
+    }
+
+    /// What was read and not taken.
+    pub(super) fn front(&self) -> &[u8] {
+        &self.kept[self.taken..]
+    }
+
+    /// Adds what was read beside it.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// Takes so many bytes from the front.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        (self.needed, self.drained) = (1, true);
+    }
+
+    /// Puts something in front again.
+    pub(super) fn put_back(&mut self, pieces: &[&[u8]]) {
+        let mut whole = pieces.concat();
+        whole.extend_from_slice(self.front());
+        self.kept = whole;
+        (self.taken, self.needed) = (0, 0);
     }
 
     /// Reads once, unless enough is there, and has `use_up` say how many bytes of all that is there
@@ -97,6 +125,7 @@ impl Input {
             Next::Read(needed) => needed.max(1),
             _ => 0,
         };
+        self.expects_large = next == Next::Land;
         self.taken += taken;
         let rest = buffer.len() - self.taken;
         // A copy where a buffer would be kept for little, unless it comes back at once or grows.
@@ -131,7 +160,8 @@ impl Input {
         let least = READ.saturating_sub(length).max(READ / 4);
         let room = (self.needed - length).clamp(least, READ.max(length));
         buffer.reserve(room);
-        let room = room.max(READ).min(buffer.capacity() - length);
+        let most = if self.expects_large { READ_OF_LARGE } else { room.max(READ) };
+        let room = most.min(buffer.capacity() - length);
         let mut spare = ReadBuf::uninit(&mut buffer.spare_capacity_mut()[..room]);
         let read = ready!(socket.poll_read(cx, &mut spare))?;
         if read == 0 {

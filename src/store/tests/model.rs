@@ -8,6 +8,8 @@ const KEYS: u8 = 60;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Set { key: u8, size: usize, flags: u32, ttl: u32, cas: Option<u64> },
+    Land { key: u8, size: usize },
+    Arrive { size: usize },
     Join { key: u8, size: usize },
     Delete { key: u8 },
     Touch { key: u8, ttl: u32 },
@@ -37,6 +39,8 @@ fn step() -> impl Strategy<Value = Step> {
     let set = (key.clone(), size(), 0u32..3, 0u32..4, proptest::option::weighted(0.2, 1u64..9));
     prop_oneof![
         20 => set.prop_map(|(key, size, flags, ttl, cas)| Step::Set { key, size, flags, ttl, cas }),
+        5 => (key.clone(), size()).prop_map(|(key, size)| Step::Land { key, size }),
+        2 => size().prop_map(|size| Step::Arrive { size }),
         3 => (key.clone(), 0usize..5_000).prop_map(|(key, size)| Step::Join { key, size }),
         4 => key.clone().prop_map(|key| Step::Delete { key }),
         3 => (key.clone(), 0u32..4).prop_map(|(key, ttl)| Step::Touch { key, ttl }),
@@ -65,6 +69,8 @@ struct Tested {
     now: Now,
     /// Replies on their way out, with what they must say.
     replies: Vec<(bytes::Bytes, Vec<u8>)>,
+    /// Values that will never come.
+    arriving: Vec<Landing>,
     writes: u8,
 }
 
@@ -93,6 +99,24 @@ impl Tested {
         }
     }
 
+    /// Writes a value that was read to its place, if there was one.
+    fn land(&mut self, key: u8, value: Vec<u8>) {
+        let Some(mut landing) = self.store.landing(value.len(), self.now) else { return };
+        landing.spare().copy_from_slice(&value);
+        landing.fill(value.len());
+        let name = Tested::key(key);
+        let written = landing.hand_over(|value| {
+            let key = self.store.hashed(&name);
+            let mut entry = self.store.entry_for(key, value.len(), (0, 0), self.now)?;
+            entry.put(0, 0, &[value]);
+            assert!(entry.item().is_some_and(|item| item.value().as_ptr() == value.as_ptr()));
+            Ok::<_, OutOfMemory>(())
+        });
+        if written.is_ok() {
+            self.model.insert(key, Held { value, flags: 0, exptime: 0, cas: None });
+        }
+    }
+
     fn step(&mut self, step: Step, may_refuse: bool) {
         let now = self.now;
         self.writes = self.writes.wrapping_add(1);
@@ -101,6 +125,13 @@ impl Tested {
                 let value = vec![self.writes; size];
                 let exptime = self.exptime(ttl);
                 self.put(key, Held { value, flags, exptime, cas }, may_refuse);
+            }
+            Step::Land { key, size } => self.land(key, vec![self.writes; size]),
+            Step::Arrive { size } => {
+                self.arriving.extend(self.store.landing(size, now));
+                if self.arriving.len() > 2 {
+                    self.arriving.remove(0);
+                }
             }
             Step::Join { key, size } => {
                 let name = Tested::key(key);
@@ -196,6 +227,7 @@ fn run(settings: &Settings, steps: Vec<Step>) {
         model: BTreeMap::new(),
         now: START,
         replies: Vec::new(),
+        arriving: Vec::new(),
         writes: 0,
     };
     for (number, step) in steps.into_iter().enumerate() {
