@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::value::Complaint;
 use super::{Exit, Port, Protocol};
 use crate::command::{PasswordFormat, Passwords};

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::unused::CHUNK_MAX;
 use super::value::Complaint;
 use super::{

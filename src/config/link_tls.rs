@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::FAULTY;
-use super::settings::{Set, Settings, Source};
+use super::settings::Settings;
+use super::source::{Set, Source};
 use super::value::Complaint;
 use crate::tls::{LoadError, PeerSettings, PeerTls};
 

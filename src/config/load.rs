@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::cli::{self, Flag, Words};
-use super::settings::{self, Settings, Source};
+use super::settings::{self, Settings};
+use super::source::Source;
 use super::sysconfig::{self, Assignment};
 use super::value::Complaint;
 use super::{Action, Config, Exit, SourceFile, Sources};

@@ -16,6 +16,7 @@ mod load;
 mod secret_file;
 mod settings;
 mod show;
+mod source;
 mod suboption;
 mod sysconfig;
 mod tls;

@@ -6,7 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::value::Complaint;
 use crate::replication::secret::{SECRET_MAX, Secret};
 

@@ -2,64 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::address;
 use super::cli::{self, Flag, Words};
 use super::link_tls::LinkTls;
+use super::source::{Set, Source};
 use super::suboption::{self, Lru};
 use super::tls::Tls;
 use super::unused::{self, ChunkMax};
 use super::value::{self, Checked, Complaint};
 use super::{AtomicOps, Facility, Listen, LogTarget, NodeName, Port, Protocol};
 use crate::replication::Mode;
-
-/// Where a setting is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Default,
-    /// Name of the file as given, and the line.
-    File(Rc<str>, usize),
-    /// The variable's name.
-    Environment(&'static str),
-    CommandLine,
-    /// A credential of systemd's.
-    Credential,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Default => f.write_str("default"),
-            Source::File(path, line) => write!(f, "{path}:{line}"),
-            Source::Environment(name) => write!(f, "environment: {name}"),
-            Source::CommandLine => f.write_str("command line"),
-            Source::Credential => f.write_str("credential"),
-        }
-    }
-}
-
-/// A value and where it is from.
-#[derive(Clone, Debug)]
-pub(super) struct Set<T> {
-    pub(super) value: T,
-    pub(super) source: Source,
-}
-
-impl<T> Set<T> {
-    pub(super) fn new(value: T) -> Set<T> {
-        Set { value, source: Source::Default }
-    }
-
-    pub(super) fn put(&mut self, value: T, source: &Source) {
-        self.value = value;
-        self.source = source.clone();
-    }
-}
 
 /// Every setting.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::link_tls::LinkTls;
-use super::settings::{Set, Settings, Source};
+use super::settings::Settings;
+use super::source::{Set, Source};
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{ATOMIC_OPS, FACILITIES, LEVELS, NODES, PROTOCOLS, TARGETS, name_of};
 use super::{Listen, Port};

@@ -1,7 +1,8 @@
 //! `-o`: memcached's suboptions. A few mean something here, most tune memcached's own insides: those
 //! are checked as memcached checks them and listed as without effect.
 
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::tls;
 use super::unused;
 use super::value::{Checked, Complaint, in_front};

@@ -1,6 +1,7 @@
 //! `-Z` and the suboptions `ssl_*`, and the same below `[tls]` in the TOML file.
 
-use super::settings::{Set, Settings, Source};
+use super::settings::Settings;
+use super::source::{Set, Source};
 use super::value::Complaint;
 use super::{Listen, Port};
 use crate::tls::{self, Verify, Version};

@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::address;
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::tls::{FORMATS, VERIFY_MODES, VERSIONS};
 use super::value::{self, ATOMIC_OPS, FACILITIES, LEVELS, MODES, NODES, TARGETS};
 

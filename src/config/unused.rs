@@ -1,7 +1,8 @@
 //! Suboptions that tune what is not here: all that is left of them is what other checks of memcached's
 //! and `stats settings` make of them.
 
-use super::settings::{Settings, Source};
+use super::settings::Settings;
+use super::source::Source;
 use super::suboption::leading;
 use super::value::in_front;
 use crate::store::PAGE;
