@@ -82,7 +82,7 @@ impl Blocks {
                 area,
                 end: 0,
                 free: [const { Vec::new() }; CLASSES],
-                warm: Vec::with_capacity(WARM),
+                warm: Vec::with_capacity(WARM + 1),
                 warm_pages: 0,
                 warm_pages_max: warm / PAGE_SIZE,
                 vacant: Vec::new(),
@@ -125,10 +125,12 @@ impl Blocks {
         let pages = block.pages.load(Ordering::Relaxed) as usize;
         self.budget.release(block_cost(pages * PAGE_SIZE));
         let mut space = self.space();
-        let kept = (space.warm_pages + pages) * PAGE_SIZE;
-        let keep = space.has_room_to_keep(pages) && self.budget.is_below_limit(kept as u64);
-        // SAFETY: nobody refers to the block any more.
-        unsafe { space.give(Warm { at, pages }, keep) };
+        space.warm.push(Warm { at, pages });
+        space.warm_pages += pages;
+        // The oldest go first, for they may be of a length that nobody asks for any more.
+        while space.has_too_many_warm(&self.budget) {
+            space.cool_oldest();
+        }
         space.vacant.push(number);
     }
 
@@ -229,7 +231,7 @@ impl Space {
     fn take(&mut self, pages: usize) -> Option<u64> {
         let class = class_of(pages);
         if let Some(place) = self.warm.iter().rposition(|warm| class_of(warm.pages) == class) {
-            let warm = self.warm.swap_remove(place);
+            let warm = self.warm.remove(place);
             self.warm_pages -= warm.pages;
             let at = warm.at as usize;
             // SAFETY: free pages are usable, and nobody's.
@@ -247,22 +249,18 @@ impl Space {
         Some(at as u64)
     }
 
-    fn has_room_to_keep(&self, pages: usize) -> bool {
-        self.warm.len() < WARM && self.warm_pages + pages <= self.warm_pages_max
+    fn has_too_many_warm(&self, budget: &Budget) -> bool {
+        self.warm.len() > WARM
+            || self.warm_pages > self.warm_pages_max
+            || !self.warm.is_empty() && !budget.is_below_limit((self.warm_pages * PAGE_SIZE) as u64)
     }
 
-    /// Takes an address range back, and keeps its pages or not.
-    ///
-    /// # Safety
-    /// Nobody uses it.
-    unsafe fn give(&mut self, Warm { at, pages }: Warm, keep: bool) {
-        if keep {
-            self.warm.push(Warm { at, pages });
-            self.warm_pages += pages;
-            return;
-        }
+    /// Gives the pages of the oldest warm block back to the system.
+    fn cool_oldest(&mut self) {
+        let Warm { at, pages } = self.warm.remove(0);
+        self.warm_pages -= pages;
         let start = at as usize;
-        // SAFETY: the pages were usable, and by the contract of this function nobody uses them.
+        // SAFETY: the pages were usable, and free ones are nobody's.
         unsafe { self.area.discard(start, start + pages * PAGE_SIZE) };
         self.free[class_of(pages)].push(at);
     }
@@ -315,5 +313,10 @@ mod tests {
         let numbers = [(); 5].map(|()| stored(&blocks, &[7; 60_000]));
         numbers.into_iter().for_each(|number| blocks.release(number));
         assert_eq!(blocks.space().warm_pages, 15, "of 24 that may be kept");
+        blocks.release(stored(&blocks, &[7; 30_000]));
+        blocks.release(stored(&blocks, &[7; 4_000]));
+        assert_eq!(blocks.space().warm_pages, 15 + 8 + 1);
+        blocks.release(stored(&blocks, &[7; 5_000]));
+        assert_eq!(blocks.space().warm_pages, 8 + 1 + 2, "the oldest had to go");
     }
 }

@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What part of the memory values may take together that are on their way to their places, since
+/// nothing of them can be evicted, and what part each of them.
+const ARRIVING: u64 = 32;
+const ARRIVING_ONE: u64 = 128;
+
 /// Bytes that items, tombstones, index and ghosts may cost together, and do.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -10,11 +15,18 @@ pub(super) struct Budget {
     /// Up to here writes go on while what is above a lowered limit is evicted by and by: a write
     /// makes room for itself, and does not wait for all of the rest.
     ceiling: AtomicU64,
+    /// What is used by values on their way.
+    arriving: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Budget {
-        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0), ceiling: AtomicU64::new(0) }
+        Budget {
+            limit: AtomicU64::new(limit),
+            used: AtomicU64::new(0),
+            ceiling: AtomicU64::new(0),
+            arriving: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -35,9 +47,30 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What may be used at the moment.
+    /// What may be used at the moment. What is on its way from before the limit was lowered does not
+    /// take the place of others.
     pub(super) fn bound(&self) -> u64 {
-        self.limit().max(self.ceiling.load(Ordering::Relaxed))
+        let limit = self.limit();
+        let excess = self.arriving().saturating_sub(limit / ARRIVING);
+        (limit + excess).max(self.ceiling.load(Ordering::Relaxed))
+    }
+
+    /// What is used by values on their way.
+    pub(super) fn arriving(&self) -> u64 {
+        self.arriving.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes`, which are still to be reserved, as a value on its way, if there may be another.
+    pub(super) fn begin_arrival(&self, bytes: u64) -> bool {
+        let limit = self.limit();
+        let sum = |arriving| (arriving + bytes <= limit / ARRIVING).then_some(arriving + bytes);
+        bytes <= limit / ARRIVING_ONE
+            && self.arriving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
+    }
+
+    /// It is on its way no more.
+    pub(super) fn end_arrival(&self, bytes: u64) {
+        self.arriving.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Whether `bytes` more would fit.
@@ -92,5 +125,23 @@ mod tests {
         budget.lower_ceiling();
         assert!(budget.reserve(40, 10));
         assert!(!budget.reserve(1, 10), "the limit holds again");
+    }
+
+    #[test]
+    fn what_is_on_its_way_leaves_the_rest_to_others_however_far_the_limit_is_lowered() {
+        let budget = Budget::new(3200);
+        assert!(!budget.begin_arrival(26), "more than one may have");
+        for _ in 0..4 {
+            assert!(budget.begin_arrival(25) && budget.reserve(25, 0));
+        }
+        assert!(!budget.begin_arrival(1), "more than all may have");
+        assert_eq!(budget.bound(), 3200);
+        budget.set_limit(64);
+        budget.lower_ceiling();
+        assert_eq!(budget.bound(), 64 + 100 - 2);
+        budget.release(100);
+        (0..4).for_each(|_| budget.end_arrival(25));
+        budget.lower_ceiling();
+        assert_eq!(budget.bound(), 64);
     }
 }

@@ -15,7 +15,7 @@ impl Store {
         let _cleaner = guard(&self.cleaner);
         let shards: Vec<_> = (0..SHARDS).map(|number| self.lock(number)).collect();
         let mut charged: u64 = shards.iter().map(|shard| shard.cost()).sum();
-        charged += self.landings.cost();
+        charged += self.log.budget.arriving();
         let mut living: BTreeMap<Position, usize> = BTreeMap::new();
         let mut stats = vec![ClassStats::default(); self.classes.count()];
         for (number, shard) in shards.iter().enumerate() {

@@ -2,16 +2,11 @@
 //! will stand, and not copied again.
 
 use super::Store;
-use super::block::{Blocks, block_cost};
+use super::block::block_cost;
+use super::log::Log;
 use super::version::Now;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What part of the memory such places may take together, since nothing in them can be evicted, and
-/// what part each of them.
-const TOGETHER: u64 = 32;
-const ONE: u64 = 128;
 
 thread_local! {
     /// The block whose value is being written, as long as no item has it.
@@ -24,32 +19,9 @@ struct Offer {
     value: *const [u8],
 }
 
-/// What landings cost together.
-#[derive(Debug, Default)]
-pub(super) struct Landings(AtomicU64);
-
-impl Landings {
-    fn reserve(&self, cost: u64, limit: u64) -> bool {
-        let taken = |sum: u64| (sum + cost <= limit / TOGETHER).then_some(sum + cost);
-        cost <= limit / ONE
-            && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
-    }
-
-    /// What they cost now.
-    #[cfg(test)]
-    pub(super) fn cost(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn release(&self, cost: u64) {
-        self.0.fetch_sub(cost, Ordering::Relaxed);
-    }
-}
-
 /// A place for a value of which not all has come. It belongs to no item yet.
 pub struct Landing {
-    blocks: Arc<Blocks>,
-    landings: Arc<Landings>,
+    log: Arc<Log>,
     number: u32,
     length: usize,
     filled: usize,
@@ -59,22 +31,20 @@ impl Store {
     /// A place for a large value of `length` bytes. There is none for one that is not large, where
     /// too much is on its way already, or where there is no room.
     pub fn landing(&self, length: usize, now: Now) -> Option<Landing> {
-        let (budget, cost) = (&self.log.budget, block_cost(length));
-        if length < self.log.block_from() || !self.landings.reserve(cost, budget.limit()) {
+        let (log, cost) = (&self.log, block_cost(length));
+        if length < log.block_from() || !log.budget.begin_arrival(cost) {
             return None;
         }
-        let reserve = || budget.reserve(cost, self.log.spare());
+        let reserve = || log.budget.reserve(cost, log.spare());
         let reserved = reserve() || self.free_up(cost, now) && reserve();
-        let number = reserved.then(|| self.log.blocks.take(length)).flatten();
-        let Some(number) = number else {
+        let Some(number) = reserved.then(|| log.blocks.take(length)).flatten() else {
             if reserved {
-                budget.release(cost);
+                log.budget.release(cost);
             }
-            self.landings.release(cost);
+            log.budget.end_arrival(cost);
             return None;
         };
-        let (blocks, landings) = (Arc::clone(&self.log.blocks), Arc::clone(&self.landings));
-        Some(Landing { blocks, landings, number, length, filled: 0 })
+        Some(Landing { log: Arc::clone(log), number, length, filled: 0 })
     }
 }
 
@@ -82,7 +52,7 @@ impl Landing {
     /// Where the next bytes belong.
     pub fn spare(&mut self) -> &mut [u8] {
         // SAFETY: nobody else refers to the block, and its pages are there.
-        let all = unsafe { self.blocks.bytes_mut(self.number, self.length) };
+        let all = unsafe { self.log.blocks.bytes_mut(self.number, self.length) };
         &mut all[self.filled..]
     }
 
@@ -96,7 +66,7 @@ impl Landing {
     pub fn value(&self) -> &[u8] {
         // SAFETY: nobody writes to it as long as this is borrowed: whoever makes an item of it finds
         // two that refer to it.
-        unsafe { self.blocks.bytes(self.number, self.filled as u32) }
+        unsafe { self.log.blocks.bytes(self.number, self.filled as u32) }
     }
 
     /// Whether all has come.
@@ -115,8 +85,8 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.landings.release(block_cost(self.length));
-        self.blocks.release(self.number);
+        self.log.budget.end_arrival(block_cost(self.length));
+        self.log.blocks.release(self.number);
     }
 }
 

@@ -74,7 +74,6 @@ use ahash::RandomState;
 use clean::Cleaner;
 use entry::Locked;
 use index::{Index, Peek};
-use landing::Landings;
 use log::Log;
 use shard::{Replicated, Shard};
 use std::sync::atomic::{self, AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -160,7 +159,6 @@ pub struct Store {
     hasher: RandomState,
     log: Arc<Log>,
     cleaner: Mutex<Cleaner>,
-    landings: Arc<Landings>,
     classes: Arc<Classes>,
     evictions: bool,
     item_size_max: u64,
@@ -214,7 +212,6 @@ impl Store {
             hasher,
             log,
             cleaner: Mutex::new(Cleaner::default()),
-            landings: Arc::default(),
             classes,
             evictions: settings.evictions,
             item_size_max: settings.item_size_max,

@@ -101,6 +101,24 @@ def test_clients_that_send_half_a_large_value_displace_little_and_give_it_back(l
         assert sum(honest.talk(b"mg k%d\r\n" % number).startswith(b"HD") for number in range(550)) > 500
 
 
+def test_half_a_value_takes_no_room_from_others_when_the_memory_is_made_smaller(launch):
+    server = launch("-t", "1", "-m", "1024")
+    if server.version < RULES_OF_1_6_45:
+        pytest.skip("memcached takes the memory that was announced")
+    with server.client() as honest:
+        many = [server.client() for _ in range(40)]
+        for client in many:
+            client.send(b"set half 0 0 1000000\r\n" + b"v" * 70_000)
+        for client in many:
+            eventually("it is read", client.digested)
+        honest.ask(b"cache_memlimit 16\r\n", b"OK\r\n")
+        for number in range(200):
+            honest.ask(stored(f"k{number}", "v" * 1000), b"STORED\r\n")
+        assert sum(honest.talk(b"mg k%d\r\n" % number).startswith(b"HD") for number in range(200)) == 200
+        for client in many:
+            client.close()
+
+
 def test_a_client_that_never_pauses_leaves_others_their_turn(launch):
     server = launch("-t", "1")
     stop = threading.Event()

@@ -1,6 +1,7 @@
 """TLS: what goes through it, who is let in, and what becomes of those who do not speak it."""
 
 import contextlib
+import os
 import re
 import selectors
 import shutil
@@ -95,6 +96,14 @@ def test_values_of_every_size_go_in_and_come_out(server, authority, version, siz
         client.send(b"get key\r\n")
         expect = b"VALUE key 0 %d\r\n%b\r\nEND\r\n" % (size, value)
         assert client.read(len(expect)) == expect
+
+
+def test_a_client_that_waits_for_each_answer_gets_one_for_each_large_value(server):
+    with server.client() as client:
+        for number in range(3):
+            client.send(stored("k", os.urandom(100_000 + number)))
+            assert client.line() == b"STORED\r\n"
+            client.ask(b"mg k s\r\n", b"HD s%d\r\n" % (100_000 + number))
 
 
 def test_a_request_in_records_of_one_byte_each_is_a_request(server):

@@ -234,7 +234,7 @@ impl Dialog {
         }
         match parsed {
             Parsed::Incomplete(needed) => {
-                if turn.simple && may_ask && needed > LARGE {
+                if turn.simple && may_ask && needed > LARGE && rest.len() <= LARGE {
                     self.arrival = Arrival::begin(turn, rest);
                 }
                 Err(if self.arrival.is_some() { Next::Land } else { Next::Read(needed) })

@@ -80,8 +80,8 @@ impl Input {
 
     /// Takes so many bytes from the front.
     pub(super) fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
-        (self.needed, self.drained) = (1, true);
+        self.kept.drain(..self.taken + bytes);
+        (self.taken, self.needed, self.drained) = (0, 1, true);
     }
 
     /// Puts something in front again.
@@ -107,6 +107,7 @@ impl Input {
             ready!(socket.poll_readable(cx))?;
         }
         let lent = self.kept.capacity() <= KEEP;
+        debug_assert!(!lent || self.taken == 0, "a buffer that goes back must be as it was");
         let mut buffer =
             if lent { buffers.take(&self.kept) } else { std::mem::take(&mut self.kept) };
         let read = match self.poll_read(cx, socket, counters, &mut buffer) {
