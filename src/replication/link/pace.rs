@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Time between two batches. The runtime's own timers know whole milliseconds only.
 const SPACING: Duration = Duration::from_micros(300);
-/// So many changes in a millisecond are thick: one batch for each would take an eighth of a processor.
+/// So many changes in a millisecond are thick. Below, one batch for each takes up to a quarter of a
+/// processor, for which the peer has them sooner.
 const THICK: u128 = 15;
 /// Time over which they are counted, at least.
 const WINDOW: Duration = Duration::from_millis(1);
