@@ -228,6 +228,10 @@ impl Connection {
     fn poll_turn(&mut self, cx: &mut Context<'_>, lent: &mut Lent) -> Poll<io::Result<Next>> {
         let Lent { buffers, output } = lent;
         debug_assert!(output.is_empty());
+        if self.dialog.arrival.is_some() {
+            ready!(self.poll_arrival(cx, output))?;
+            return self.finish_turn(cx, Next::Read(0), output);
+        }
         if std::mem::take(&mut self.yielded) {
             // The replies from before go out together with those of this turn.
             std::mem::swap(output, &mut self.replies);
@@ -235,21 +239,40 @@ impl Connection {
         let Connection { socket, cache, worker, dialog, heard, .. } = self;
         let (client, protocol) = (socket.fd(), self.terms.protocol);
         let counters = &cache.workers[*worker];
-        let next = if let Some(arrival) = &mut dialog.arrival {
-            ready!(arrival.poll_read(cx, socket, &mut self.input, |read| {
+        let next = ready!(self.input.poll_turn(cx, socket, counters, buffers, |input| {
+            let turn = Turn::new(cache, *worker, protocol, client);
+            *heard = turn.now;
+            dialog.go_on(&turn, input, output)
+        }))?;
+        self.finish_turn(cx, next, output)
+    }
+
+    /// Reads the value that is on its way; when all has come, does its request.
+    // Out of the way of what most turns do.
+    #[cold]
+    fn poll_arrival(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        let Connection { socket, cache, worker, dialog, heard, input, .. } = self;
+        let counters = &cache.workers[*worker];
+        if let Some(arrival) = &mut dialog.arrival {
+            ready!(arrival.poll_read(cx, socket, input, |read| {
                 counters.bytes_read.add(read as u64);
                 *heard = cache.clock.now();
             }))?;
-            let turn = Turn::new(cache, *worker, protocol, client);
-            dialog.arrive(&turn, &mut self.input, output);
-            Next::Read(0)
-        } else {
-            ready!(self.input.poll_turn(cx, socket, counters, buffers, |input| {
-                let turn = Turn::new(cache, *worker, protocol, client);
-                *heard = turn.now;
-                dialog.go_on(&turn, input, output)
-            }))?
-        };
+        }
+        let turn = Turn::new(cache, *worker, self.terms.protocol, socket.fd());
+        dialog.arrive(&turn, input, output);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends the replies of a turn, or sees to it that they wait.
+    // For most turns this is a part of it; called, it would cost them.
+    #[inline(always)]
+    fn finish_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: Next,
+        output: &mut Output,
+    ) -> Poll<io::Result<Next>> {
         if let Some(durability) = &self.cache.durability {
             let claims = std::mem::take(&mut self.dialog.claims);
             if let Some(confirmed) = durability.hold(Written::take(), Instant::now()) {

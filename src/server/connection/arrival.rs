@@ -2,9 +2,9 @@
 
 use super::input::Input;
 use super::turn::Turn;
-use crate::command::execute_simple;
+use crate::command::execute;
 use crate::protocol::Output;
-use crate::protocol::text::{Simple, Store, parse_set_line};
+use crate::protocol::text::{Request, Store, parse_set_line};
 use crate::server::socket::Socket;
 use crate::store::Landing;
 use std::io;
@@ -72,8 +72,8 @@ impl Arrival {
         let set = parse_set_line(&self.line, |_, _, _| true);
         let Some((store, _)) = set else { return debug_assert!(false, "it was read before") };
         self.landing.hand_over(|value| {
-            let set = Simple::Set(Store { value, ..store });
-            execute_simple(cache, worker, now, &set, cache.store.hashed(store.key), out);
+            let set = Request::Store(Store { value, ..store });
+            execute(cache, worker, now, set, false, out);
         });
     }
 }
