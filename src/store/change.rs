@@ -104,12 +104,13 @@ impl Flush {
         Flush { horizon: self.horizon.max(other.horizon), issued: newest.0, at: newest.1 }
     }
 
-    /// Turns a pending flush whose time has come into a horizon.
+    /// Turns a pending flush whose time has come into a horizon. That is not before the flush was asked
+    /// for, which a clock may have been that is slower than those whose writes were there.
     pub fn advance(self, now_ms: u64) -> Flush {
         if self.at == 0 || now_ms < self.at {
             return self;
         }
-        Flush { horizon: self.horizon.max(Version::at(self.at)), at: 0, ..self }
+        Flush { horizon: self.horizon.max(Version::at(self.at)).max(self.issued), at: 0, ..self }
     }
 }
 
@@ -153,5 +154,7 @@ mod tests {
         assert_eq!(pending.advance(at - 1), pending);
         assert_eq!(pending.advance(at).horizon, Version::at(at));
         assert_eq!(pending.advance(at).at, 0);
+        let issued = Version::at(at + 1);
+        assert_eq!(Flush { issued, ..pending }.advance(at).horizon, issued);
     }
 }

@@ -101,7 +101,16 @@ proptest! {
 }
 
 #[test]
-fn a_flush_that_was_to_come_takes_what_a_faster_clock_had_written_before_it() {
+fn a_flush_that_comes_late_takes_what_a_faster_clock_had_written_before_it_was_asked_for() {
+    let store = with_an_item_from_ahead();
+    store.flush_at(START.0 + 1_000, START);
+    let late = Now(START.0 + AHEAD + 1);
+    store.tick(late);
+    assert!(get(&store, b"theirs", late).is_none());
+}
+
+/// A store that holds `theirs`, written by a peer whose clock is ahead.
+fn with_an_item_from_ahead() -> Store {
     let settings = Settings { tombstone_memory: Some(1 << 20), ..settings(64 << 20) };
     let store = Store::new(&settings);
     let version = Version::from_raw(Version::at(START.0 + AHEAD).raw() | 1);
@@ -109,6 +118,12 @@ fn a_flush_that_was_to_come_takes_what_a_faster_clock_had_written_before_it() {
     let (key, value, hits) = (&b"theirs"[..], &b"v"[..], 0);
     let change = Change::Set { key, value, flags, exptime, version, touched, mark, hits };
     assert_eq!(store.merge(&change, START), Applied::Accepted);
+    store
+}
+
+#[test]
+fn a_flush_that_was_to_come_takes_what_a_faster_clock_had_written_before_it() {
+    let store = with_an_item_from_ahead();
     store.flush_at(START.0 + 1_000, START);
     store.tick(Now(START.0 + 999));
     assert!(get(&store, b"theirs", Now(START.0 + 999)).is_some());
