@@ -476,6 +476,29 @@ fn what_a_slow_clock_writes_is_taken_by_a_peer_that_forgot_what_it_had_deleted()
 }
 
 #[test]
+fn what_was_written_before_a_doubt_was_heard_of_is_not_lost_to_what_is_older() {
+    const AHEAD: u64 = 30_000;
+    let mut pair = Pair::new(&settings(64 << 20, 0));
+    pair.nodes[1] = Simulated::new(Node::B, &settings(64 << 20, 1 << 20));
+    (0..20).for_each(|key| pair.write(0, key, false, 10));
+    pair.settle();
+    pair.cut();
+    pair.now.0 += AHEAD;
+    (1..20).for_each(|key| pair.write(0, key, true, 0));
+    pair.now.0 -= AHEAD;
+    pair.connect();
+    (0..2).for_each(|from| pair.talk(from, 100));
+    // On its way: that all is in doubt up to a time that has not come for the other.
+    pair.talk(0, 0);
+    pair.write(1, 0, false, 10);
+    pair.talk(1, 100);
+    pair.settle();
+    pair.both_hold_the_same();
+    pair.nobody_lies();
+    assert_eq!(pair.nodes[0].contents().len(), 1);
+}
+
+#[test]
 fn a_cut_costs_what_changed() {
     let mut pair = Pair::new(&settings(64 << 20, 1 << 20));
     for key in 0..200 {

@@ -126,6 +126,9 @@ pub struct Session {
     /// What is still to be said of deletes that were forgotten, and how many it speaks of.
     doubt: Option<Version>,
     forgotten: u64,
+    /// The batch behind the last doubt: what the peer sent before it acknowledged that, it has dropped
+    /// since.
+    doubt_batch: u64,
     said_caught_up: bool,
     /// Why that had to be taken back, if it had.
     taken_back: Option<&'static str>,
@@ -231,6 +234,7 @@ impl Session {
             flush_sent: None,
             doubt,
             forgotten,
+            doubt_batch: 0,
             said_caught_up: false,
             taken_back: None,
             peer_caught_up: false,

@@ -46,6 +46,7 @@ impl Session {
         while self.answered && out.len() < OUTPUT && self.memory.in_flight_bytes < self.window {
             if let Some(floor) = self.doubt.take() {
                 frame::write(out, Kind::Doubt, |out| out.put_u64_le(floor.raw()));
+                self.doubt_batch = self.memory.sent_batch + 1;
             }
             let more = self.produce_batch(out, now);
             drained = self.dirty == 0;
@@ -97,7 +98,8 @@ impl Session {
         let walked = self.add_walk(&mut batch);
         self.count_given_back(&mut batch);
         let Batch { ops, reached, confirms, .. } = batch;
-        if out.len() == empty && reached.is_empty() && confirms.is_empty() {
+        let says_nothing = out.len() == empty && reached.is_empty() && confirms.is_empty();
+        if says_nothing && number != self.doubt_batch {
             out.truncate(start);
         } else {
             frame::finish(out, start);
@@ -204,8 +206,12 @@ impl Session {
     /// Adds a step of what the peer missed; true if there is more.
     fn add_walk(&mut self, batch: &mut Batch<'_>) -> bool {
         if self.doubt.is_some() {
-            // The doubt goes first: what is walked comes after it.
             return true;
+        }
+        if self.is_doubt_unheard() {
+            // Until the peer has dropped what is in doubt there comes what it will have dropped then:
+            // what is newer here by that must be walked too.
+            return false;
         }
         let Some(shard) = self.next_to_walk() else { return false };
         self.next_walk = shard;
@@ -225,6 +231,10 @@ impl Session {
             }
         }
         true
+    }
+
+    fn is_doubt_unheard(&self) -> bool {
+        self.memory.in_flight.front().is_some_and(|flight| flight.batch <= self.doubt_batch)
     }
 
     /// The shard whose walk goes on; hot items of all shards come before others.
