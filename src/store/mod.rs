@@ -48,6 +48,7 @@ mod restore;
 mod ring;
 mod room;
 mod segment;
+mod settings;
 mod shard;
 mod stats;
 mod stream;
@@ -65,6 +66,7 @@ pub use inspect::Cursor;
 pub use landing::Landing;
 pub use lookup::Hashed;
 pub use restore::Progress;
+pub use settings::Settings;
 pub use stats::{ClassStats, StoreStats};
 pub use stream::{LiveStep, Walk};
 pub use version::{Node, Now, Version};
@@ -94,43 +96,6 @@ const CLEAN_STEP: usize = 256;
 const SHRINK_STEPS: usize = 256;
 /// Memory for which the index begins with a bucket, in bytes.
 const MEMORY_PER_BUCKET: u64 = 16 * 1024;
-
-/// What a store is made from.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Bytes that items may cost together, everything included.
-    pub memory: u64,
-    /// Whether old items make room for new ones (`-M` says no).
-    pub evictions: bool,
-    /// Largest item, in bytes as memcached counts them (`-I`).
-    pub item_size_max: u64,
-    /// Slab growth factor, for the statistics (`-f`).
-    pub growth_factor: f64,
-    /// Smallest slab chunk's room for key, value and flags in bytes, for the statistics (`-n`).
-    pub chunk_size: u32,
-    /// Whether clients see CAS (`-C` says no); items are counted 8 bytes smaller without.
-    pub cas: bool,
-    /// Bytes that remembered deletes may cost; `None` when there is no peer.
-    pub tombstone_memory: Option<u64>,
-    /// Whether the memory is to be backed by huge pages where the system has some (`-L`).
-    pub huge_pages: bool,
-}
-
-impl Default for Settings {
-    /// Those of a memcached without options.
-    fn default() -> Settings {
-        Settings {
-            memory: 64 << 20,
-            evictions: true,
-            item_size_max: 1 << 20,
-            growth_factor: 1.25,
-            chunk_size: 48,
-            cas: true,
-            tombstone_memory: None,
-            huge_pages: false,
-        }
-    }
-}
 
 /// There is no room, and nothing may be evicted for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
