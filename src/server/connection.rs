@@ -259,8 +259,10 @@ impl Connection {
                 *heard = cache.clock.now();
             }))?;
         }
-        let turn = Turn::new(cache, *worker, self.terms.protocol, socket.fd());
-        dialog.arrive(&turn, input, output);
+        if let Some(arrival) = dialog.arrival.take() {
+            let turn = Turn::new(cache, *worker, self.terms.protocol, socket.fd());
+            arrival.perform(&turn, input, output);
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -38,7 +38,8 @@ impl Arrival {
         Some(Box::new(Arrival { line: line.into(), landing }))
     }
 
-    /// Reads, and notes how much at a time; ready when all has come, and the two bytes that end it are at the front of `input`.
+    /// Reads, and notes how much at a time; ready when all has come, and the two bytes that end it are at
+    /// the front of `input`.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

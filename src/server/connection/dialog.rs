@@ -1,7 +1,6 @@
 //! What a client asks and is answered: the requests of a turn, one after another.
 
 use super::arrival::{Arrival, LARGE};
-use super::input::Input;
 use super::turn::Turn;
 use super::{End, Next};
 use crate::command::{
@@ -156,13 +155,6 @@ impl Dialog {
         }
     }
 
-    /// Does the request whose value has come.
-    pub(super) fn arrive(&mut self, turn: &Turn<'_>, input: &mut Input, out: &mut Output) {
-        if let Some(arrival) = self.arrival.take() {
-            arrival.perform(turn, input, out);
-        }
-    }
-
     /// Whether a request may begin, and of the text protocol; one that the peer was asked for has begun.
     fn takes_text(&self) -> bool {
         let begun = self.paused.is_some() || self.answer.is_some();
@@ -234,7 +226,9 @@ impl Dialog {
         }
         match parsed {
             Parsed::Incomplete(needed) => {
-                if turn.simple && may_ask && needed > LARGE && rest.len() <= LARGE {
+                // Not with every piece of a value that found no place at its beginning.
+                let begins = rest.len() <= LARGE;
+                if turn.simple && may_ask && needed > LARGE && begins {
                     self.arrival = Arrival::begin(turn, rest);
                 }
                 Err(if self.arrival.is_some() { Next::Land } else { Next::Read(needed) })
