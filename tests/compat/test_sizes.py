@@ -100,9 +100,9 @@ def test_a_large_value_that_ends_otherwise_is_refused_and_the_old_one_stays(clie
         client.ask(old, b"STORED\r\n" if old else b"")
         client.send(b"set k 0 0 100000\r\n" + b"b" * 30_000)
         eventually("it is read", client.digested)
-        client.send(b"b" * 70_000 + b"XY\r\n")
+        client.send(b"b" * 70_000 + b"XY")
         assert client.line() == b"CLIENT_ERROR bad data chunk\r\n"
-        client.talk(b"")
+        client.ask(b"", b"")
         client.ask(b"get k\r\n", b"VALUE k 0 100000\r\n" + b"a" * 100_000 + b"\r\nEND\r\n")
 
 
