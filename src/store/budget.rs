@@ -47,12 +47,16 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What may be used at the moment. What is on its way from before the limit was lowered does not
-    /// take the place of others.
-    pub(super) fn bound(&self) -> u64 {
+    /// What may be used in the end. What is on its way from before the limit was lowered does not take
+    /// the place of others.
+    fn target(&self) -> u64 {
         let limit = self.limit();
-        let excess = self.arriving().saturating_sub(limit / ARRIVING);
-        (limit + excess).max(self.ceiling.load(Ordering::Relaxed))
+        limit + self.arriving().saturating_sub(limit / ARRIVING)
+    }
+
+    /// What may be used at the moment.
+    pub(super) fn bound(&self) -> u64 {
+        self.target().max(self.ceiling.load(Ordering::Relaxed))
     }
 
     /// What is used by values on their way.
@@ -78,9 +82,10 @@ impl Budget {
         self.used().saturating_add(bytes) <= self.bound()
     }
 
-    /// Whether `bytes` more would fit below the limit itself.
+    /// Whether `bytes` more would fit when nothing is left of what was above a limit before it was
+    /// lowered.
     pub(super) fn is_below_limit(&self, bytes: u64) -> bool {
-        self.used().saturating_add(bytes) <= self.limit()
+        self.used().saturating_add(bytes) <= self.target()
     }
 
     /// Takes `bytes` if they fit with `spare` left over.
@@ -139,6 +144,7 @@ mod tests {
         budget.set_limit(64);
         budget.lower_ceiling();
         assert_eq!(budget.bound(), 64 + 100 - 2);
+        assert!(budget.is_below_limit(62) && !budget.is_below_limit(63), "others need not go");
         budget.release(100);
         (0..4).for_each(|_| budget.end_arrival(25));
         budget.lower_ceiling();
