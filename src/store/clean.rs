@@ -1,7 +1,8 @@
 //! How segments are emptied, a few records at a time: what is worth it moves to the end of the log,
 //! the rest goes, and the segment is free. One thread at a time does this, under the cleaner's lock.
 
-use super::evict::{Densities, Reason, Sources};
+use super::density::{Densities, Rule};
+use super::evict::{Reason, Sources};
 use super::log::{Position, Purpose};
 use super::record::{GAP, PAD};
 use super::segment::{Kind, NONE};
@@ -20,8 +21,6 @@ const WAITS: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     job: Job,
-    /// How dense an item of late had to be to be kept (hits by byte).
-    pub(super) cutoff: f32,
     /// Where the next look for sparse segments begins.
     pub(super) sampled: u32,
     pub(super) crawl: super::expiry::Crawl,
@@ -43,17 +42,6 @@ enum Job {
     Weigh { sources: Sources, scan: Scan, densities: Box<Densities> },
     /// Emptying them.
     Empty { sources: Sources, scan: Scan, rule: Rule },
-}
-
-/// Which items stay when their segment is emptied.
-#[derive(Debug)]
-pub(super) enum Rule {
-    /// All that are alive.
-    All,
-    /// Those at least so dense: they join the main part.
-    AtLeast(f32),
-    /// Those above a density, and of those at it as many bytes.
-    Densest { density: usize, bytes: u64 },
 }
 
 impl Store {
@@ -153,7 +141,7 @@ impl Store {
         Some(if is_main {
             Job::Weigh { sources, scan, densities: Box::default() }
         } else {
-            Job::Empty { sources, scan, rule: Rule::AtLeast(cleaner.cutoff) }
+            Job::Empty { sources, scan, rule: Rule::Dense }
         })
     }
 
@@ -213,7 +201,7 @@ impl Store {
                     scan = self.scan(next);
                     continue;
                 }
-                let rule = self.cut(cleaner, &sources, &densities);
+                let rule = self.cut(&sources, &densities);
                 let scan = self.scan(sources.first());
                 cleaner.job = Job::Empty { sources, scan, rule };
                 return done;
@@ -277,13 +265,13 @@ impl Store {
             return Some(size);
         }
         let hits = record.hits();
-        let keeps = rule.keeps(hits, shard.weight(record));
+        let keeps = rule.keeps(hits, shard.weight(record), &self.log.cutoff);
         if keeps {
             let mut lane = self.log.main_lane();
             if self.log.room(&mut lane, size, Purpose::Clean) {
                 let to = self.log.append_copy(&mut lane, record, shard.block_weight(record));
                 drop(lane);
-                if let Rule::Densest { .. } = rule {
+                if !matches!(rule, Rule::All) {
                     shard.record_mut(to).set_hits(hits / 2);
                 }
                 shard.moved(hash, at, to);

@@ -6,6 +6,7 @@
 use super::area::{Area, HUGE_PAGE, PAGE_SIZE};
 use super::block::Blocks;
 use super::budget::Budget;
+use super::density::Cutoff;
 use super::guard;
 use super::record::{INLINE_MAX, NewRecord, Record, RecordMut};
 use super::segment::{Kind, NONE, Queue, Segment};
@@ -99,6 +100,8 @@ pub(super) struct Log {
     lanes: Box<[Mutex<Lane>]>,
     main: Mutex<Lane>,
     evictions: bool,
+    /// How dense items of the main part have to be.
+    pub(super) cutoff: Cutoff,
     pub(super) budget: Arc<Budget>,
     pub(super) blocks: Arc<Blocks>,
 }
@@ -134,6 +137,7 @@ impl Log {
             main: Lane::new(Kind::Main),
             blocks: Arc::new(Blocks::new(addresses, 1 << bits, Arc::clone(&budget))),
             evictions,
+            cutoff: Cutoff::default(),
             budget,
         }
     }

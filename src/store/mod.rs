@@ -16,7 +16,7 @@
 //! | `index` | where the record of a key stands |
 //! | `shard`, `entry`, `lookup` | one part of the keys, and one key, locked; the way to it |
 //! | `put`, `room` | how items are written and moved, and where to |
-//! | `clean`, `evict`, `expiry`, `flush`, `ghost` | how room is made |
+//! | `clean`, `evict`, `density`, `expiry`, `flush`, `ghost` | how room is made |
 //! | `tombstone`, `ring`, `stream`, `merge` | what the peer is told and tells |
 //!
 //! Locks are taken in the order cleaner, shard, lane, pool. `docs/engine.md` tells the whole.
@@ -30,6 +30,7 @@ mod change;
 mod check;
 mod classes;
 mod clean;
+mod density;
 mod entry;
 mod evict;
 mod expiry;

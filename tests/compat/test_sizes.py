@@ -154,7 +154,8 @@ def test_a_full_memory_evicts_the_oldest_and_stores_the_newest(launch):
 
         # Of items that nobody has asked for paircached keeps one in a hundred a little longer: 7 at most in 60 runs.
         assert held(range(300)) <= (0 if server.version < RULES_OF_1_6_45 else 15)
-        assert held(range(2216, 2516)) == 300
+        # Of those that nobody has asked for the newest third stays for certain.
+        assert held(range(2316, 2516)) == 200
         stats = client.stats()
         assert int(stats["evictions"]) > 1000
         assert int(stats["bytes"]) <= 8 << 20 == int(stats["limit_maxbytes"])
