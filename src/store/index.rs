@@ -3,7 +3,8 @@
 //! Linear hashing (Litwin, 1980): a bucket is a cache line of eight slots, its number the low bits of
 //! the hash; the table grows by splitting the buckets one after another, so that no step takes longer
 //! than another. A slot is a position and a tag of further bits of the hash, enough of them to split a
-//! bucket without looking at a record. The last slot of a full bucket leads to an overflow bucket.
+//! bucket without looking at a record. The last slot of a full bucket leads to an overflow bucket, which
+//! is half as large.
 
 mod buckets;
 #[cfg(test)]
@@ -11,8 +12,9 @@ mod tests;
 
 use super::log::{POSITION_BITS, Position};
 pub(super) use buckets::Peek;
-use buckets::{BUCKET, Bucket, Buckets, LINK, POSITION, SLOTS, TAG_BITS, position_of};
+use buckets::{BUCKET, Bucket, Buckets, LINK, OVERFLOW_SLOTS, POSITION, SLOTS, TAG_BITS};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// More items than so many halves per bucket split one, fewer than a third of that join two.
 const HALVES_PER_BUCKET: usize = 14;
@@ -24,7 +26,7 @@ pub(super) type Reached = u64;
 #[derive(Debug)]
 pub(super) struct Index {
     table: Arc<Buckets>,
-    overflow: Vec<Bucket>,
+    overflow: Vec<Bucket<OVERFLOW_SLOTS>>,
     /// First of the free overflow buckets, one more than its number; 0 if there is none.
     free: u64,
     items: usize,
@@ -67,21 +69,22 @@ impl Index {
 
     /// Bytes it takes.
     pub(super) fn cost(&self) -> u64 {
-        ((self.buckets() + self.overflow.capacity()) * BUCKET) as u64
+        let overflow = self.overflow.capacity() * size_of::<Bucket<OVERFLOW_SLOTS>>();
+        (self.buckets() * BUCKET + overflow) as u64
     }
 
-    fn bucket(&self, at: At) -> &Bucket {
+    fn slots(&self, at: At) -> &[AtomicU64] {
         match at {
-            At::Overflow(number) => &self.overflow[number],
+            At::Overflow(number) => self.overflow[number].slots(),
             At::Table(number) => {
                 debug_assert!(number < self.buckets());
-                self.table.bucket(number)
+                self.table.bucket(number).slots()
             }
         }
     }
 
-    fn set(&mut self, at: At, slot: usize, entry: u64) {
-        self.bucket(at).set(slot, entry);
+    fn set(&self, at: At, slot: usize, entry: u64) {
+        self.slots(at)[slot].store(entry, Ordering::Relaxed);
     }
 
     /// The level of the buckets that are not split yet.
@@ -93,13 +96,25 @@ impl Index {
         At::Table(self.table.home(hash))
     }
 
+    /// The bucket after this one in its chain.
+    fn after(&self, at: At) -> Option<At> {
+        let last = self.slots(at).last()?.load(Ordering::Relaxed);
+        Index::next(last).map(At::Overflow)
+    }
+
+    /// What stands in a bucket.
+    fn entries(&self, at: At) -> impl DoubleEndedIterator<Item = u64> {
+        let entries = self.slots(at).iter().map(|slot| slot.load(Ordering::Relaxed));
+        entries.filter(|&entry| entry != 0 && entry & LINK == 0)
+    }
+
     fn tag(&self, hash: u64) -> u64 {
         self.table.tag(hash)
     }
 
-    /// The bucket after one with this last slot in its chain.
-    fn next(last: u64) -> Option<At> {
-        (last & LINK != 0).then_some(At::Overflow((last & !LINK) as usize))
+    /// The overflow bucket to which a last slot leads, if it does.
+    fn next(last: u64) -> Option<usize> {
+        (last & LINK != 0).then_some((last & !LINK) as usize)
     }
 
     /// Where the position that has this hash and is the `same` stands, and the position.
@@ -110,18 +125,20 @@ impl Index {
         mut same: impl FnMut(Position) -> bool,
     ) -> Option<(At, usize, Position)> {
         let tag = self.tag(hash);
-        let mut at = self.home(hash);
-        loop {
-            let bucket = self.bucket(at);
-            for slot in 0..SLOTS {
-                if let Some(position) = position_of(bucket.get(slot), tag)
-                    && same(position)
-                {
-                    return Some((at, slot, position));
-                }
-            }
-            at = Index::next(bucket.get(SLOTS - 1))?;
+        let home = self.table.home(hash);
+        let bucket = self.table.bucket(home);
+        if let Some((slot, position)) = bucket.find(tag, &mut same) {
+            return Some((At::Table(home), slot, position));
         }
+        let mut next = Index::next(bucket.last());
+        while let Some(number) = next {
+            let bucket = &self.overflow[number];
+            if let Some((slot, position)) = bucket.find(tag, &mut same) {
+                return Some((At::Overflow(number), slot, position));
+            }
+            next = Index::next(bucket.last());
+        }
+        None
     }
 
     /// The position that has this hash and is the `same`.
@@ -154,22 +171,31 @@ impl Index {
         }
     }
 
-    /// Appends to the chain that begins at `at`.
-    fn push(&mut self, mut at: At, entry: u64) {
-        while let Some(next) = Index::next(self.bucket(at).get(SLOTS - 1)) {
-            at = next;
+    /// The last bucket of the chain that begins at `at`, and the one before it.
+    fn end_of(&self, at: At) -> (At, At) {
+        let (mut before, mut last) = (at, at);
+        while let Some(next) = self.after(last) {
+            (before, last) = (last, next);
         }
-        let bucket = self.bucket(at);
-        if let Some(slot) = (0..SLOTS).find(|&slot| bucket.get(slot) == 0) {
-            bucket.set(slot, entry);
+        (before, last)
+    }
+
+    /// Appends to the chain that begins at `at`.
+    fn push(&mut self, at: At, entry: u64) {
+        let (_, at) = self.end_of(at);
+        let slots = self.slots(at);
+        let free = slots.iter().find(|slot| slot.load(Ordering::Relaxed) == 0);
+        if let Some(slot) = free {
+            slot.store(entry, Ordering::Relaxed);
             return;
         }
-        let number = self.take([bucket.get(SLOTS - 1), entry, 0, 0, 0, 0, 0, 0]);
-        self.set(at, SLOTS - 1, LINK | number as u64);
+        let end = slots.len() - 1;
+        let number = self.take([slots[end].load(Ordering::Relaxed), entry, 0, 0]);
+        self.set(at, end, LINK | number as u64);
     }
 
     /// An overflow bucket with these entries; its number.
-    fn take(&mut self, entries: [u64; SLOTS]) -> usize {
+    fn take(&mut self, entries: [u64; OVERFLOW_SLOTS]) -> usize {
         let number = match self.free {
             0 => {
                 if self.overflow.len() == self.overflow.capacity() {
@@ -180,7 +206,7 @@ impl Index {
             }
             free => {
                 let number = free as usize - 1;
-                self.free = self.overflow[number].get(0);
+                self.free = self.overflow[number].slots()[0].load(Ordering::Relaxed);
                 number
             }
         };
@@ -189,7 +215,7 @@ impl Index {
     }
 
     fn give(&mut self, number: usize) {
-        self.overflow[number].fill([self.free, 0, 0, 0, 0, 0, 0, 0]);
+        self.overflow[number].fill([self.free, 0, 0, 0]);
         self.free = number as u64 + 1;
     }
 
@@ -199,19 +225,14 @@ impl Index {
         let Some((at, slot, _)) = found else { return };
         self.items -= 1;
         // The last of the chain fills the hole, so that chains have none.
-        let (mut before, mut last) = (at, self.home(hash));
-        while let Some(next) = Index::next(self.bucket(last).get(SLOTS - 1)) {
-            (before, last) = (last, next);
-        }
-        let bucket = self.bucket(last);
-        let end = (0..SLOTS).rfind(|&slot| bucket.get(slot) != 0).unwrap_or(0);
-        let filler = bucket.get(end);
-        bucket.set(end, 0);
+        let (before, last) = self.end_of(self.home(hash));
+        let (end, filler) = self.entries(last).enumerate().last().unwrap_or_default();
+        self.set(last, end, 0);
         if (at, slot) != (last, end) {
             self.set(at, slot, filler);
         }
         if let (At::Overflow(number), 0) = (last, end) {
-            self.set(before, SLOTS - 1, 0);
+            self.set(before, self.slots(before).len() - 1, 0);
             self.give(number);
         }
         let smallest = 1 << self.table.first_level();
@@ -222,19 +243,19 @@ impl Index {
 
     /// Empties a chain into the scratch list.
     fn drain(&mut self, number: usize) {
+        let mut scratch = std::mem::take(&mut self.scratch);
         let mut at = At::Table(number);
         loop {
-            let bucket = self.bucket(at).entries();
-            let next = Index::next(bucket[SLOTS - 1]);
-            let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
-            self.scratch.extend(entries.iter().filter(|&&entry| entry != 0));
+            scratch.extend(self.entries(at));
+            let next = self.after(at);
             match at {
-                At::Table(_) => self.bucket(at).fill([0; SLOTS]),
+                At::Table(number) => self.table.bucket(number).fill([0; SLOTS]),
                 At::Overflow(number) => self.give(number),
             }
-            let Some(next) = next else { return };
+            let Some(next) = next else { break };
             at = next;
         }
+        self.scratch = scratch;
     }
 
     fn split(&mut self) {
@@ -247,7 +268,7 @@ impl Index {
         self.drain(old);
         self.table.set_count(new + 1);
         // Pages that were in use before the table shrank hold what they held then.
-        self.bucket(At::Table(new)).fill([0; SLOTS]);
+        self.table.bucket(new).fill([0; SLOTS]);
         let bit = 1 << (level - first_level + POSITION_BITS);
         let entries = std::mem::take(&mut self.scratch);
         for &entry in &entries {
@@ -279,11 +300,8 @@ impl Index {
         let bits = if low < self.buckets() - (1 << level) { level + 1 } else { level };
         let mut at = self.home(hash);
         loop {
-            let bucket = self.bucket(at).entries();
-            let next = Index::next(bucket[SLOTS - 1]);
-            let entries = if next.is_some() { &bucket[..SLOTS - 1] } else { &bucket[..] };
-            entries.iter().filter(|&&entry| entry != 0).for_each(|&entry| show(entry & POSITION));
-            let Some(next) = next else { break };
+            self.entries(at).for_each(|entry| show(entry & POSITION));
+            let Some(next) = self.after(at) else { break };
             at = next;
         }
         let step = 1 << (64 - bits);

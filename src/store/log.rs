@@ -22,7 +22,7 @@ pub(super) const POSITION_BITS: u32 = 44;
 /// Segments that a memory is divided into, about.
 const SEGMENTS: u64 = 256;
 const SEGMENT_MIN: u64 = 16 * 1024;
-const SEGMENT_MAX: u64 = 1024 * 1024;
+const SEGMENT_MAX: u64 = 512 * 1024;
 /// Lanes for new items, where there are segments enough.
 const LANES: usize = 4;
 /// Address space for this many times the memory: segments may be short, and limits may rise.

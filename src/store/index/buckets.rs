@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub(super) const SLOTS: usize = 8;
 pub(super) const BUCKET: usize = size_of::<Bucket>();
+/// Most overflow buckets have two or three entries.
+pub(super) const OVERFLOW_SLOTS: usize = 4;
 /// In the last slot: the number of an overflow bucket.
 pub(super) const LINK: u64 = 1 << 63;
 pub(super) const TAG_BITS: u32 = 63 - POSITION_BITS;
@@ -17,26 +19,43 @@ pub(super) const POSITION: u64 = (1 << POSITION_BITS) - 1;
 /// There can be so many times (a power of two) as many buckets as there are in the beginning.
 const GROWTH_BITS: u32 = 14;
 
-/// A cache line of slots. They are atomic for [`Peek`] alone: all else is behind the shard's lock.
-#[repr(align(64))]
-#[derive(Debug, Default)]
-pub(super) struct Bucket([AtomicU64; SLOTS]);
+/// So many slots; a bucket of the table is a cache line of them. They are atomic for [`Peek`] alone: all
+/// else is behind the shard's lock.
+#[repr(align(32))]
+#[derive(Debug)]
+pub(super) struct Bucket<const N: usize = SLOTS>([AtomicU64; N]);
 
-impl Bucket {
-    pub(super) fn get(&self, slot: usize) -> u64 {
-        self.0[slot].load(Ordering::Relaxed)
+impl<const N: usize> Default for Bucket<N> {
+    fn default() -> Bucket<N> {
+        Bucket([const { AtomicU64::new(0) }; N])
+    }
+}
+
+impl<const N: usize> Bucket<N> {
+    pub(super) fn slots(&self) -> &[AtomicU64] {
+        &self.0
     }
 
-    pub(super) fn set(&self, slot: usize, entry: u64) {
-        self.0[slot].store(entry, Ordering::Relaxed);
+    /// What stands in the last slot: a position, or what leads on.
+    pub(super) fn last(&self) -> u64 {
+        self.0[N - 1].load(Ordering::Relaxed)
     }
 
-    pub(super) fn fill(&self, entries: [u64; SLOTS]) {
-        entries.into_iter().enumerate().for_each(|(slot, entry)| self.set(slot, entry));
+    /// The slot with this tag whose position is the `same`, and the position.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        tag: u64,
+        mut same: impl FnMut(Position) -> bool,
+    ) -> Option<(usize, Position)> {
+        (0..N).find_map(|slot| {
+            let position = position_of(self.0[slot].load(Ordering::Relaxed), tag)?;
+            same(position).then_some((slot, position))
+        })
     }
 
-    pub(super) fn entries(&self) -> [u64; SLOTS] {
-        std::array::from_fn(|slot| self.get(slot))
+    pub(super) fn fill(&self, entries: [u64; N]) {
+        self.0.iter().zip(entries).for_each(|(slot, entry)| slot.store(entry, Ordering::Relaxed));
     }
 }
 
@@ -125,8 +144,7 @@ impl Peek {
     /// Where a key of this hash may stand.
     pub(in super::super) fn position(&self, hash: u64) -> Option<Position> {
         let tag = self.0.tag(hash);
-        let bucket = self.0.bucket(self.0.home(hash));
-        (0..SLOTS).map(|slot| bucket.get(slot)).find_map(|entry| position_of(entry, tag))
+        self.0.bucket(self.0.home(hash)).find(tag, |_| true).map(|(_, position)| position)
     }
 }
 
