@@ -29,8 +29,11 @@ const LANES: usize = 4;
 const ADDRESSES: u64 = 16;
 const ADDRESSES_MIN: u64 = 64 << 30;
 const ADDRESSES_MAX: u64 = 1 << 43;
-/// Free segments whose pages are kept; as much is kept of free blocks, and writes leave both free.
+/// Free segments whose pages are kept.
 const RESIDENT: usize = 1;
+/// Free blocks keep their pages up to so many segments, which is what writes leave free: a megabyte
+/// where the memory is not small, and so one block of the largest that is usual.
+const WARM: usize = 2;
 
 /// What a segment is opened for, which says how many others must stay to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +138,7 @@ impl Log {
             }),
             lanes: (0..lanes).map(|_| Lane::new(Kind::Small)).collect(),
             main: Lane::new(Kind::Main),
-            blocks: Arc::new(Blocks::new(addresses, 1 << bits, Arc::clone(&budget))),
+            blocks: Arc::new(Blocks::new(addresses, WARM << bits, Arc::clone(&budget))),
             evictions,
             cutoff: Cutoff::default(),
             budget,
