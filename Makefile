@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 RELEASE_DIR = target/release
 PACKAGED = $(CURDIR)/target/rpm/compiled/release/paircached
 
-.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-image lab-demo bench bench-curves bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
+.PHONY: build run install test setup lint test-rust test-compat test-pair test-faults test-packaging test-ansible test-lab test-molecule test-molecule-default test-builds test-loom test-all test-faults-long rpm lab lab-image lab-demo bench bench-floor bench-curves bench-memory bench-hitratio bench-limits bench-micro bench-replication bench-instructions fuzz clean
 
 build:
 	cargo build --release --locked
@@ -114,6 +114,11 @@ lab-demo:
 ## Compares with the installed memcached, on two cores that have nothing else to do: about 8 minutes.
 bench: setup build
 	target/venv/bin/python benches/run $(BENCH)
+
+## Compares with the least that the kernel takes for the same requests: about 2 minutes.
+bench-floor: build
+	cargo build --release --locked --example floor
+	python3 benches/floor $(BENCH)
 
 ## Shows how the cost of a request grows with connections, items and values: about 5 minutes, and 6 GB for each server.
 bench-curves: build
