@@ -115,7 +115,7 @@ impl Blocks {
     }
 
     /// Gives up one reference; with the last the pages go back to the system, but for a few that are
-    /// not charged to anybody: they are part of what writes leave free.
+    /// not charged to anybody: but for a segment they are part of what writes leave free.
     pub(super) fn release(&self, number: u32) {
         let block = self.blocks.get(number);
         if !block.references.end_one() {
@@ -252,7 +252,8 @@ impl Space {
     fn has_too_many_warm(&self, budget: &Budget) -> bool {
         self.warm.len() > WARM
             || self.warm_pages > self.warm_pages_max
-            || !self.warm.is_empty() && !budget.is_below_limit((self.warm_pages * PAGE_SIZE) as u64)
+            || !self.warm.is_empty()
+                && !budget.fits_in_the_end((self.warm_pages * PAGE_SIZE) as u64)
     }
 
     /// Gives the pages of the oldest warm block back to the system.

@@ -84,7 +84,7 @@ impl Budget {
 
     /// Whether `bytes` more would fit when nothing is left of what was above a limit before it was
     /// lowered.
-    pub(super) fn is_below_limit(&self, bytes: u64) -> bool {
+    pub(super) fn fits_in_the_end(&self, bytes: u64) -> bool {
         self.used().saturating_add(bytes) <= self.target()
     }
 
@@ -144,7 +144,7 @@ mod tests {
         budget.set_limit(64);
         budget.lower_ceiling();
         assert_eq!(budget.bound(), 64 + 100 - 2);
-        assert!(budget.is_below_limit(62) && !budget.is_below_limit(63), "others need not go");
+        assert!(budget.fits_in_the_end(62) && !budget.fits_in_the_end(63), "others need not go");
         budget.release(100);
         (0..4).for_each(|_| budget.end_arrival(25));
         budget.lower_ceiling();

@@ -1,7 +1,7 @@
 //! How segments are emptied, a few records at a time: what is worth it moves to the end of the log,
 //! the rest goes, and the segment is free. One thread at a time does this, under the cleaner's lock.
 
-use super::density::{Densities, Rule};
+use super::density::{Cutoff, Densities, Rule};
 use super::evict::{Reason, Sources};
 use super::log::{Position, Purpose};
 use super::record::{GAP, PAD};
@@ -21,6 +21,7 @@ const WAITS: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     job: Job,
+    pub(super) cutoff: Cutoff,
     /// Where the next look for sparse segments begins.
     pub(super) sampled: u32,
     pub(super) crawl: super::expiry::Crawl,
@@ -141,7 +142,7 @@ impl Store {
         Some(if is_main {
             Job::Weigh { sources, scan, densities: Box::default() }
         } else {
-            Job::Empty { sources, scan, rule: Rule::Dense }
+            Job::Empty { sources, scan, rule: Rule::Dense(cleaner.cutoff) }
         })
     }
 
@@ -201,7 +202,7 @@ impl Store {
                     scan = self.scan(next);
                     continue;
                 }
-                let rule = self.cut(&sources, &densities);
+                let rule = self.cut(cleaner, &sources, &densities);
                 let scan = self.scan(sources.first());
                 cleaner.job = Job::Empty { sources, scan, rule };
                 return done;
@@ -265,7 +266,7 @@ impl Store {
             return Some(size);
         }
         let hits = record.hits();
-        let keeps = rule.keeps(hits, shard.weight(record), &self.log.cutoff);
+        let keeps = rule.keeps(hits, shard.weight(record));
         if keeps {
             let mut lane = self.log.main_lane();
             if self.log.room(&mut lane, size, Purpose::Clean) {

@@ -1,9 +1,7 @@
 //! How much an item is worth its memory: by its hits per byte.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 /// Bytes that an item costs in the index, about.
-const INDEX_COST: u64 = 12;
+const INDEX_COST: u64 = 11;
 /// How much of the newest cut there is in the density that items have to have.
 const NEWEST_CUT: f32 = 0.2;
 
@@ -12,32 +10,19 @@ fn density(hits: u8, weight: u64) -> f32 {
     (f32::from(hits) + 0.5) / (weight + INDEX_COST) as f32
 }
 
-/// How dense an item has to be to join the main part, or to stay there: as dense as the sparsest of
-/// those that stayed of late.
-#[derive(Debug)]
-pub(super) struct Cutoff(AtomicU32);
-
-impl Default for Cutoff {
-    /// Every item will do.
-    fn default() -> Cutoff {
-        Cutoff(AtomicU32::new(0.0_f32.to_bits()))
-    }
-}
+/// How dense an item has to be to join the main part: as dense as the sparsest that stayed there of late.
+/// At first every item will do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cutoff(f32);
 
 impl Cutoff {
-    fn value(&self) -> f32 {
-        f32::from_bits(self.0.load(Ordering::Relaxed))
+    fn admits(self, hits: u8, weight: u64) -> bool {
+        density(hits, weight) >= self.0
     }
 
-    pub(super) fn admits(&self, hits: u8, weight: u64) -> bool {
-        density(hits, weight) >= self.value()
-    }
-
-    /// Moves towards where a cut fell. By one at a time, who holds the cleaner's lock.
-    pub(super) fn approach(&self, cut: f32) {
-        let last = self.value();
-        let next = if last == 0.0 { cut } else { last * (1.0 - NEWEST_CUT) + cut * NEWEST_CUT };
-        self.0.store(next.to_bits(), Ordering::Relaxed);
+    /// Moves towards where a cut fell.
+    pub(super) fn approach(&mut self, cut: f32) {
+        self.0 = if self.0 == 0.0 { cut } else { self.0 * (1.0 - NEWEST_CUT) + cut * NEWEST_CUT };
     }
 }
 
@@ -47,16 +32,16 @@ pub(super) enum Rule {
     /// All that are alive.
     All,
     /// Those that the cutoff admits: they join the main part.
-    Dense,
+    Dense(Cutoff),
     /// Those above a step of density, and of those at it all but so many bytes, which go first.
     Densest { step: usize, going: u64 },
 }
 
 impl Rule {
-    pub(super) fn keeps(&mut self, hits: u8, weight: u64, cutoff: &Cutoff) -> bool {
+    pub(super) fn keeps(&mut self, hits: u8, weight: u64) -> bool {
         match self {
             Rule::All => true,
-            Rule::Dense => cutoff.admits(hits, weight),
+            Rule::Dense(cutoff) => cutoff.admits(hits, weight),
             Rule::Densest { step: cut, going } => {
                 let step = Densities::step(density(hits, weight));
                 let goes = step < *cut || step == *cut && *going > 0;
@@ -112,7 +97,7 @@ impl Densities {
             }
             left -= self.bytes[step];
         }
-        (None, Rule::All)
+        (None, Rule::Densest { step: 0, going: 0 })
     }
 }
 
@@ -125,25 +110,24 @@ mod tests {
         let mut densities = Densities::default();
         let items = [(15, 100), (0, 100), (3, 1_000), (0, 1_000_000), (2, 50), (2, 50), (2, 50)];
         items.iter().for_each(|&(hits, weight)| densities.add(hits, weight));
-        let cutoff = Cutoff::default();
         let (cut, mut rule) = densities.cut(220);
-        let kept = items.map(|(hits, weight)| rule.keeps(hits, weight, &cutoff));
+        let kept = items.map(|(hits, weight)| rule.keeps(hits, weight));
         assert_eq!(kept, [true, false, false, false, false, true, true]);
         assert!(cut.is_some_and(|cut| (0.035..0.0405).contains(&cut)), "{cut:?}");
         let (cut, mut rule) = densities.cut(u64::MAX);
         assert_eq!(cut, None);
-        assert!(items.iter().all(|&(hits, weight)| rule.keeps(hits, weight, &cutoff)));
+        assert!(items.iter().all(|&(hits, weight)| rule.keeps(hits, weight)));
     }
 
     #[test]
     fn what_must_be_reached_follows_the_cuts_slowly() {
-        let cutoff = Cutoff::default();
+        let mut cutoff = Cutoff::default();
         assert!(cutoff.admits(0, 1 << 30), "as long as there was no cut all will do");
         cutoff.approach(1.5 / 100.0);
-        assert!(cutoff.admits(1, 88) && !cutoff.admits(1, 89) && !cutoff.admits(0, 88));
+        assert!(cutoff.admits(1, 89) && !cutoff.admits(1, 90) && !cutoff.admits(0, 89));
         cutoff.approach(0.5 / 100.0);
         assert!(cutoff.admits(1, 100) && !cutoff.admits(0, 50));
         (0..30).for_each(|_| cutoff.approach(0.5 / 100.0));
-        assert!(cutoff.admits(0, 87));
+        assert!(cutoff.admits(0, 88));
     }
 }

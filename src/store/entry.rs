@@ -223,8 +223,9 @@ impl Entry<'_, '_> {
             Stored::Inline(_) => None,
         });
         // It was asked for again after it went, if not while it was here.
-        self.hits = u8::from(self.found.is_none() && self.shard.ghosts.contains(self.hash));
-        self.room.reserve(self.key.len(), value, self.hits, held)
+        let returns = self.found.is_none() && self.shard.ghosts.contains(self.hash);
+        self.hits = u8::from(returns);
+        self.room.reserve(self.key.len(), value, returns, held)
     }
 
     /// Applies a change of the peer's to this key; nothing else can be done with the entry then.

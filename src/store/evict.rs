@@ -2,11 +2,14 @@
 //!
 //! New items enter a queue of segments with a tenth of the memory. From its end an item goes on to the
 //! main part if it was hit often for its size, and else goes; it is remembered as a ghost, and if its
-//! key comes back soon that counts as a hit, which may take it to the main part at once. There the four
-//! oldest segments are merged, and the items with the most hits per byte stay, up to seven tenths of
-//! the space; the density at which that cut fell is what new items are measured by. Whatever moves
-//! keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in
-//! Segcache (Yang et al., NSDI 2021).
+//! key comes back soon it enters the main part at once, as one that was hit. There the four oldest
+//! segments are merged, and the items with the most hits per byte stay, up to five eighths of the
+//! space; the density at which that cut fell is what new items are measured by. Whatever is kept
+//! keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in Segcache
+//! (Yang et al., NSDI 2021).
+//!
+//! Returning keys are not measured: they see to it that the main part is merged again and again, and
+//! what new items are measured by follows what clients ask for now.
 
 use super::Store;
 use super::clean::Cleaner;
@@ -19,8 +22,8 @@ use super::version::Now;
 
 /// Segments of the main part that are merged at once.
 const MERGED: usize = 4;
-/// How many tenths of their bytes stay.
-const KEPT_TENTHS: u64 = 7;
+/// How many eighths of their bytes stay.
+const KEPT_EIGHTHS: u64 = 5;
 /// Segments that one look for sparse ones takes in at most.
 const SAMPLE: u32 = 128;
 
@@ -102,12 +105,17 @@ impl Store {
     }
 
     /// Decides what stays of the main part's oldest segments.
-    pub(super) fn cut(&self, sources: &Sources, densities: &Densities) -> Rule {
+    pub(super) fn cut(
+        &self,
+        cleaner: &mut Cleaner,
+        sources: &Sources,
+        densities: &Densities,
+    ) -> Rule {
         let mut space = 0;
         sources.each(|segment| space += self.log.segments.get(segment).weight());
-        let (cut, rule) = densities.cut(space * KEPT_TENTHS / 10);
+        let (cut, rule) = densities.cut(space * KEPT_EIGHTHS / 8);
         if let Some(cut) = cut {
-            self.log.cutoff.approach(cut);
+            cleaner.cutoff.approach(cut);
         }
         rule
     }

@@ -103,7 +103,7 @@ impl Index {
     }
 
     /// What stands in a bucket.
-    fn entries(&self, at: At) -> impl DoubleEndedIterator<Item = u64> {
+    fn entries(&self, at: At) -> impl Iterator<Item = u64> {
         let entries = self.slots(at).iter().map(|slot| slot.load(Ordering::Relaxed));
         entries.filter(|&entry| entry != 0 && entry & LINK == 0)
     }

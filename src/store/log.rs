@@ -6,7 +6,6 @@
 use super::area::{Area, HUGE_PAGE, PAGE_SIZE};
 use super::block::Blocks;
 use super::budget::Budget;
-use super::density::Cutoff;
 use super::guard;
 use super::record::{INLINE_MAX, NewRecord, Record, RecordMut};
 use super::segment::{Kind, NONE, Queue, Segment};
@@ -31,8 +30,9 @@ const ADDRESSES_MIN: u64 = 64 << 30;
 const ADDRESSES_MAX: u64 = 1 << 43;
 /// Free segments whose pages are kept.
 const RESIDENT: usize = 1;
-/// Free blocks keep their pages up to so many segments, which is what writes leave free: a megabyte
-/// where the memory is not small, and so one block of the largest that is usual.
+/// Free blocks keep their pages up to so many segments: a megabyte where the memory is not small, and so
+/// one block of the largest that is usual. Together with free segments that may be a segment more
+/// than writes leave free.
 const WARM: usize = 2;
 
 /// What a segment is opened for, which says how many others must stay to be had.
@@ -103,8 +103,6 @@ pub(super) struct Log {
     lanes: Box<[Mutex<Lane>]>,
     main: Mutex<Lane>,
     evictions: bool,
-    /// How dense items of the main part have to be.
-    pub(super) cutoff: Cutoff,
     pub(super) budget: Arc<Budget>,
     pub(super) blocks: Arc<Blocks>,
 }
@@ -140,7 +138,6 @@ impl Log {
             main: Lane::new(Kind::Main),
             blocks: Arc::new(Blocks::new(addresses, WARM << bits, Arc::clone(&budget))),
             evictions,
-            cutoff: Cutoff::default(),
             budget,
         }
     }
@@ -342,12 +339,12 @@ impl Log {
         let size = self.segment_size();
         let mut pool = self.pool();
         segment.set_kind(Kind::Vacant);
-        // Kept pages are not charged: they are part of what writes leave free.
+        // Kept pages are not charged: but for a segment they are part of what writes leave free.
         let kept = ((pool.resident.len() + 1) as u64) << self.bits;
         self.budget.release(charged);
         if charged == size as u64
             && pool.resident.len() < RESIDENT
-            && self.budget.is_below_limit(kept)
+            && self.budget.fits_in_the_end(kept)
         {
             pool.resident.push(number);
             return;

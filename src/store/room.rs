@@ -20,23 +20,21 @@ impl<'s> Room<'s> {
         Room { log, shard, lane: None, block: None }
     }
 
-    /// Reserves what a record of a key and a value of these lengths takes at most. One that begins with
-    /// `hits` enough joins the main part at once; `held` is the block of its old value. Where there is
-    /// no room, says how many bytes must be free for it.
+    /// Reserves what a record of a key and a value of these lengths takes at most. `to_main` if the
+    /// key has come back soon after it was evicted; `held` is the block of its old value. Where there
+    /// is no room, says how many bytes must be free for it.
     pub(super) fn reserve(
         &mut self,
         key: usize,
         value: usize,
-        hits: u8,
+        to_main: bool,
         held: Option<u32>,
     ) -> Result<(), u64> {
         let log = self.log;
         let mut wanted = log.segment_size() as u64;
         let mut size = HEADER + key + OPTIONS_MAX + value;
-        let mut weight = (HEADER + key + value) as u64;
         if value >= log.block_from() {
             size = HEADER + key + OPTIONS_MAX + BLOCK_LEN;
-            weight = (HEADER + key + BLOCK_LEN) as u64 + block_cost(value);
             let is_held = held.is_some_and(|number| log.blocks.can_overwrite(number, value));
             if !is_held && !landing::is_offered(value) {
                 wanted += block_cost(value);
@@ -44,7 +42,6 @@ impl<'s> Room<'s> {
                 self.block.ok_or(wanted)?;
             }
         }
-        let to_main = hits > 0 && log.cutoff.admits(hits, weight);
         let lane = if to_main { log.main_lane() } else { log.lane(self.shard) };
         let lane = self.lane.insert(lane);
         if log.room(lane, size, Purpose::Write) { Ok(()) } else { Err(wanted) }

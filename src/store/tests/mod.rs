@@ -1,3 +1,4 @@
+mod keeping;
 mod live;
 mod merging;
 mod model;
