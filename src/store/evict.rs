@@ -5,8 +5,8 @@
 //! key comes back soon it enters the main part at once, as one that was hit. There the four oldest
 //! segments are merged, and the items with the most hits per byte stay, up to five eighths of the
 //! space; the density at which that cut fell is what new items are measured by. Whatever is kept
-//! keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in Segcache
-//! (Yang et al., NSDI 2021).
+//! keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in
+//! Segcache (Yang et al., NSDI 2021).
 //!
 //! Returning keys are not measured: they see to it that the main part is merged again and again, and
 //! what new items are measured by follows what clients ask for now.
