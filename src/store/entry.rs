@@ -192,8 +192,6 @@ pub struct Entry<'s, 'k> {
     pub(super) live: Option<Position>,
     /// Where the item of the key stands, live or not.
     pub(super) found: Option<Position>,
-    /// Hits that a new item of the key begins with.
-    pub(super) hits: u8,
 }
 
 impl Entry<'_, '_> {
@@ -222,10 +220,8 @@ impl Entry<'_, '_> {
             Stored::Block { number, .. } => Some(number),
             Stored::Inline(_) => None,
         });
-        // It was asked for again after it went, if not while it was here.
-        let returns = self.found.is_none() && self.shard.ghosts.contains(self.hash);
-        self.hits = u8::from(returns);
-        self.room.reserve(self.key.len(), value, returns, held)
+        let to_main = self.found.is_none() && self.shard.ghosts.contains(self.hash);
+        self.room.reserve(self.key.len(), value, to_main, held)
     }
 
     /// Applies a change of the peer's to this key; nothing else can be done with the entry then.
@@ -244,7 +240,7 @@ impl Entry<'_, '_> {
     pub fn put_marked(&mut self, flags: u32, exptime: u32, value: &[&[u8]], mark: Mark) -> Version {
         let version = self.shard.next_version(self.now);
         let touched = Version::NONE;
-        let (key, hits) = (self.key, self.hits);
+        let (key, hits) = (self.key, 0);
         let new = NewItem { key, value, flags, exptime, version, touched, mark, hits };
         let at = self.shard.put(self.hash, self.found, &new, &mut self.room, self.now);
         if at.is_none() {

@@ -2,10 +2,9 @@
 //!
 //! New items enter a queue of segments with a tenth of the memory. From its end an item goes on to the
 //! main part if it was hit often for its size, and else goes; it is remembered as a ghost, and if its
-//! key comes back soon it enters the main part at once, as one that was hit. There the four oldest
-//! segments are merged, and the items with the most hits per byte stay, up to five eighths of the
-//! space; the density at which that cut fell is what new items are measured by. Whatever is kept
-//! keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in
+//! key comes back soon it enters the main part at once. There the four oldest segments are merged, and
+//! the items with the most hits per byte stay, up to nine sixteenths of the space; the density at which
+//! that cut fell is what new items are measured by. Whatever is kept keeps half of its hits. This is S3-FIFO (Yang et al., SOSP 2023) on segments that are merged as in
 //! Segcache (Yang et al., NSDI 2021).
 //!
 //! Returning keys are not measured: they see to it that the main part is merged again and again, and
@@ -22,8 +21,8 @@ use super::version::Now;
 
 /// Segments of the main part that are merged at once.
 const MERGED: usize = 4;
-/// How many eighths of their bytes stay.
-const KEPT_EIGHTHS: u64 = 5;
+/// How many sixteenths of their bytes stay.
+const KEPT_SIXTEENTHS: u64 = 9;
 /// Segments that one look for sparse ones takes in at most.
 const SAMPLE: u32 = 128;
 
@@ -113,7 +112,7 @@ impl Store {
     ) -> Rule {
         let mut space = 0;
         sources.each(|segment| space += self.log.segments.get(segment).weight());
-        let (cut, rule) = densities.cut(space * KEPT_EIGHTHS / 8);
+        let (cut, rule) = densities.cut(space * KEPT_SIXTEENTHS / 16);
         if let Some(cut) = cut {
             cleaner.cutoff.approach(cut);
         }

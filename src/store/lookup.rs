@@ -141,7 +141,7 @@ impl Store {
         let shard = self.lock(number);
         let found = shard.find(hash, key);
         let live = found.filter(|&at| !shard.is_dead(shard.record(at), now));
-        Entry { shard, room: Room::none(&self.log, number), hash, key, now, live, found, hits: 0 }
+        Entry { shard, room: Room::none(&self.log, number), hash, key, now, live, found }
     }
 
     /// Locks a key with room for a value of `value` bytes.

@@ -152,10 +152,9 @@ def test_a_full_memory_evicts_the_oldest_and_stores_the_newest(launch):
         def held(numbers):
             return sum(client.talk(b"get fill%d\r\n" % number).startswith(b"VALUE fill") for number in numbers)
 
-        # Of items that nobody has asked for paircached keeps one in a hundred a little longer: 7 at most in 20 runs.
+        # Of items that nobody has asked for paircached keeps one in a hundred a little longer: 10 at most in 25 runs.
         assert held(range(300)) <= (0 if server.version < RULES_OF_1_6_45 else 15)
-        # Of those that nobody has asked for the newest third stays for certain.
-        assert held(range(2316, 2516)) == 200
+        assert held(range(2216, 2516)) == 300
         stats = client.stats()
         assert int(stats["evictions"]) > 1000
         assert int(stats["bytes"]) <= 8 << 20 == int(stats["limit_maxbytes"])
