@@ -40,6 +40,8 @@ pub(super) struct Blocks {
     base: NonNull<u8>,
     blocks: Table<Block>,
     budget: Arc<Budget>,
+    /// Bytes of free pages that may be kept, those of others included.
+    most_kept: u64,
 }
 
 // SAFETY: the addresses behind `base` are read and written by the contracts of `bytes` and `write`.
@@ -56,9 +58,6 @@ struct Space {
     free: [Vec<u64>; CLASSES],
     /// Free with their pages, of which each would cost a fault to be had again.
     warm: Vec<Warm>,
-    /// Pages of these in all, and how many there may be.
-    warm_pages: usize,
-    warm_pages_max: usize,
     vacant: Vec<u32>,
     numbers: u32,
 }
@@ -71,10 +70,10 @@ struct Warm {
 }
 
 impl Blocks {
-    /// None yet, in as much as `addresses` bytes of address space. Of what is free up to `warm` bytes
-    /// keep their pages. Huge pages would fill the rest of the address ranges, which no value pays
+    /// None yet, in as much as `addresses` bytes of address space. Free ones keep their pages as long
+    /// as `most_kept` bytes are kept at most. Huge pages would fill the rest of the address ranges, which no value pays
     /// for.
-    pub(super) fn new(addresses: usize, warm: usize, budget: Arc<Budget>) -> Blocks {
+    pub(super) fn new(addresses: usize, most_kept: u64, budget: Arc<Budget>) -> Blocks {
         let area = Area::reserve(addresses, GROWTH, false);
         Blocks {
             base: area.base(),
@@ -83,13 +82,12 @@ impl Blocks {
                 end: 0,
                 free: [const { Vec::new() }; CLASSES],
                 warm: Vec::with_capacity(WARM + 1),
-                warm_pages: 0,
-                warm_pages_max: warm / PAGE_SIZE,
                 vacant: Vec::new(),
                 numbers: 0,
             }),
             blocks: Table::new(),
             budget,
+            most_kept,
         }
     }
 
@@ -101,7 +99,7 @@ impl Blocks {
     pub(super) fn take(&self, len: usize) -> Option<u32> {
         let pages = len.div_ceil(PAGE_SIZE);
         let mut space = self.space();
-        let at = space.take(pages)?;
+        let at = space.take(pages, &self.budget)?;
         let number = space.vacant.pop().unwrap_or_else(|| {
             space.numbers += 1;
             space.numbers - 1
@@ -115,7 +113,7 @@ impl Blocks {
     }
 
     /// Gives up one reference; with the last the pages go back to the system, but for a few that are
-    /// not charged to anybody: but for a segment they are part of what writes leave free.
+    /// not charged to anybody: they are part of what writes leave free.
     pub(super) fn release(&self, number: u32) {
         let block = self.blocks.get(number);
         if !block.references.end_one() {
@@ -125,13 +123,21 @@ impl Blocks {
         let pages = block.pages.load(Ordering::Relaxed) as usize;
         self.budget.release(block_cost(pages * PAGE_SIZE));
         let mut space = self.space();
-        space.warm.push(Warm { at, pages });
-        space.warm_pages += pages;
-        // The oldest go first, for they may be of a length that nobody asks for any more.
-        while space.has_too_many_warm(&self.budget) {
-            space.cool_oldest();
-        }
         space.vacant.push(number);
+        let bytes = (pages * PAGE_SIZE) as u64;
+        let keep =
+            |space: &Space| space.warm.len() < WARM && self.budget.keep(bytes, self.most_kept);
+        let mut is_kept = keep(&space);
+        // The oldest go first, for they may be of a length that nobody asks for any more.
+        while !is_kept && bytes <= self.most_kept && !space.warm.is_empty() {
+            space.cool_oldest(&self.budget);
+            is_kept = keep(&space);
+        }
+        if is_kept {
+            space.warm.push(Warm { at, pages });
+        } else {
+            space.discard(Warm { at, pages });
+        }
     }
 
     /// What the block costs.
@@ -228,11 +234,11 @@ fn class_of(pages: usize) -> usize {
 }
 
 impl Space {
-    fn take(&mut self, pages: usize) -> Option<u64> {
+    fn take(&mut self, pages: usize, budget: &Budget) -> Option<u64> {
         let class = class_of(pages);
         if let Some(place) = self.warm.iter().rposition(|warm| class_of(warm.pages) == class) {
             let warm = self.warm.remove(place);
-            self.warm_pages -= warm.pages;
+            budget.end_keeping((warm.pages * PAGE_SIZE) as u64);
             let at = warm.at as usize;
             // SAFETY: free pages are usable, and nobody's.
             unsafe { self.area.discard(at + pages * PAGE_SIZE, at + warm.pages * PAGE_SIZE) };
@@ -249,17 +255,14 @@ impl Space {
         Some(at as u64)
     }
 
-    fn has_too_many_warm(&self, budget: &Budget) -> bool {
-        self.warm.len() > WARM
-            || self.warm_pages > self.warm_pages_max
-            || !self.warm.is_empty()
-                && !budget.fits_in_the_end((self.warm_pages * PAGE_SIZE) as u64)
+    /// Gives the pages of the oldest warm block back to the system.
+    fn cool_oldest(&mut self, budget: &Budget) {
+        let oldest = self.warm.remove(0);
+        budget.end_keeping((oldest.pages * PAGE_SIZE) as u64);
+        self.discard(oldest);
     }
 
-    /// Gives the pages of the oldest warm block back to the system.
-    fn cool_oldest(&mut self) {
-        let Warm { at, pages } = self.warm.remove(0);
-        self.warm_pages -= pages;
+    fn discard(&mut self, Warm { at, pages }: Warm) {
         let start = at as usize;
         // SAFETY: the pages were usable, and free ones are nobody's.
         unsafe { self.area.discard(start, start + pages * PAGE_SIZE) };
@@ -304,20 +307,21 @@ mod tests {
             // SAFETY: the block was just taken.
             unsafe { blocks.bytes(number, 40_000) }.iter().position(|&byte| byte == 0)
         };
+        let kept_pages = || blocks.budget.kept() / PAGE_SIZE as u64;
         let number = stored(&blocks, &[7; 60_000]);
         blocks.release(number);
         assert!(blocks.budget.reserve(block_cost(40_000), 0));
         let number = blocks.take(40_000).unwrap();
         assert_eq!(first_byte(number), None, "the pages were kept");
         blocks.release(number);
-        assert_eq!(blocks.space().warm_pages, 10);
+        assert_eq!(kept_pages(), 10);
         let numbers = [(); 5].map(|()| stored(&blocks, &[7; 60_000]));
         numbers.into_iter().for_each(|number| blocks.release(number));
-        assert_eq!(blocks.space().warm_pages, 15, "of 24 that may be kept");
+        assert_eq!(kept_pages(), 15, "of 24 that may be kept");
         blocks.release(stored(&blocks, &[7; 30_000]));
         blocks.release(stored(&blocks, &[7; 4_000]));
-        assert_eq!(blocks.space().warm_pages, 15 + 8 + 1);
+        assert_eq!(kept_pages(), 15 + 8 + 1);
         blocks.release(stored(&blocks, &[7; 5_000]));
-        assert_eq!(blocks.space().warm_pages, 8 + 1 + 2, "the oldest had to go");
+        assert_eq!(kept_pages(), 8 + 1 + 2, "the oldest had to go");
     }
 }

@@ -17,6 +17,9 @@ pub(super) struct Budget {
     ceiling: AtomicU64,
     /// What is used by values on their way.
     arriving: AtomicU64,
+    /// Pages that are free and were not given back to the system. They are not used: they are part of
+    /// what writes leave free.
+    kept: AtomicU64,
 }
 
 impl Budget {
@@ -26,6 +29,7 @@ impl Budget {
             used: AtomicU64::new(0),
             ceiling: AtomicU64::new(0),
             arriving: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
         }
     }
 
@@ -82,10 +86,27 @@ impl Budget {
         self.used().saturating_add(bytes) <= self.bound()
     }
 
-    /// Whether `bytes` more would fit when nothing is left of what was above a limit before it was
-    /// lowered.
-    pub(super) fn fits_in_the_end(&self, bytes: u64) -> bool {
-        self.used().saturating_add(bytes) <= self.target()
+    /// Whether nothing is left of what was above a limit before it was lowered.
+    pub(super) fn is_met(&self) -> bool {
+        self.used() <= self.target()
+    }
+
+    /// Counts `bytes` of free pages as kept, if all that are come to `most` at most and fit.
+    pub(super) fn keep(&self, bytes: u64, most: u64) -> bool {
+        let most = most.min(self.target().saturating_sub(self.used()));
+        let sum = |kept| (kept + bytes <= most).then_some(kept + bytes);
+        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
+    }
+
+    /// They are in use again, or the system's.
+    pub(super) fn end_keeping(&self, bytes: u64) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of free pages that are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` if they fit with `spare` left over.
@@ -144,10 +165,24 @@ mod tests {
         budget.set_limit(64);
         budget.lower_ceiling();
         assert_eq!(budget.bound(), 64 + 100 - 2);
-        assert!(budget.fits_in_the_end(62) && !budget.fits_in_the_end(63), "others need not go");
+        assert!(budget.is_met(), "others need not go");
+        assert!(budget.reserve(62, 0) && budget.is_met());
+        budget.settle(1);
+        assert!(!budget.is_met());
+        budget.release(63);
         budget.release(100);
         (0..4).for_each(|_| budget.end_arrival(25));
         budget.lower_ceiling();
         assert_eq!(budget.bound(), 64);
+    }
+
+    #[test]
+    fn free_pages_are_kept_as_far_as_they_fit_and_no_more_than_what_is_said() {
+        let budget = Budget::new(100);
+        assert!(budget.keep(20, 30) && !budget.keep(11, 30) && budget.keep(10, 30));
+        budget.end_keeping(20);
+        assert!(budget.reserve(80, 0));
+        assert!(!budget.keep(11, 30) && budget.keep(10, 30));
+        assert_eq!(budget.kept(), 20);
     }
 }

@@ -30,10 +30,6 @@ const ADDRESSES_MIN: u64 = 64 << 30;
 const ADDRESSES_MAX: u64 = 1 << 43;
 /// Free segments whose pages are kept.
 const RESIDENT: usize = 1;
-/// Free blocks keep their pages up to so many segments: a megabyte where the memory is not small, and so
-/// one block of the largest that is usual. Together with free segments that may be a segment more
-/// than writes leave free.
-const WARM: usize = 2;
 
 /// What a segment is opened for, which says how many others must stay to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +132,11 @@ impl Log {
             }),
             lanes: (0..lanes).map(|_| Lane::new(Kind::Small)).collect(),
             main: Lane::new(Kind::Main),
-            blocks: Arc::new(Blocks::new(addresses, WARM << bits, Arc::clone(&budget))),
+            blocks: Arc::new(Blocks::new(
+                addresses,
+                Purpose::Write.spare() << bits,
+                Arc::clone(&budget),
+            )),
             evictions,
             budget,
         }
@@ -265,7 +265,11 @@ impl Log {
         if relabels {
             pool.fill_main(&self.segments, self.small_share());
         }
-        let number = match pool.resident.pop().or_else(|| pool.vacant.pop()) {
+        let resident = pool.resident.pop();
+        if resident.is_some() {
+            self.budget.end_keeping(size as u64);
+        }
+        let number = match resident.or_else(|| pool.vacant.pop()) {
             Some(number) => number,
             None => {
                 let number = pool.fresh;
@@ -339,12 +343,11 @@ impl Log {
         let size = self.segment_size();
         let mut pool = self.pool();
         segment.set_kind(Kind::Vacant);
-        // Kept pages are not charged: but for a segment they are part of what writes leave free.
-        let kept = ((pool.resident.len() + 1) as u64) << self.bits;
         self.budget.release(charged);
+        // Kept pages are not charged: they are part of what writes leave free.
         if charged == size as u64
             && pool.resident.len() < RESIDENT
-            && self.budget.fits_in_the_end(kept)
+            && self.budget.keep(charged, self.spare())
         {
             pool.resident.push(number);
             return;

@@ -266,7 +266,7 @@ impl Store {
 
     /// Evicts some of what is above a limit that was lowered.
     fn shrink(&self, now: Now) {
-        let enough = || self.log.budget.fits_in_the_end(0);
+        let enough = || self.log.budget.is_met();
         for _ in 0..SHRINK_STEPS {
             if enough() || !self.clean(&mut guard(&self.cleaner), CLEAN_STEP, enough, now) {
                 break;

@@ -19,8 +19,8 @@ pub(super) const POSITION: u64 = (1 << POSITION_BITS) - 1;
 /// There can be so many times (a power of two) as many buckets as there are in the beginning.
 const GROWTH_BITS: u32 = 14;
 
-/// So many slots; a bucket of the table is a cache line of them. They are atomic for [`Peek`] alone: all
-/// else is behind the shard's lock.
+/// So many slots; a bucket of the table is a cache line of them, an overflow bucket half of one. They
+/// are atomic for [`Peek`] alone: all else is behind the shard's lock.
 #[repr(align(32))]
 #[derive(Debug)]
 pub(super) struct Bucket<const N: usize = SLOTS>([AtomicU64; N]);

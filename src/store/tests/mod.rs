@@ -276,3 +276,16 @@ fn a_touch_finds_room_for_what_it_moves_just_after_the_limit_was_lowered() {
     store.prepare_touch(START);
     assert!(has_room());
 }
+
+#[test]
+fn what_a_megabyte_stood_in_is_kept_for_the_next_where_the_memory_is_not_small() {
+    for (memory, kept) in [(1 << 30, 245 * 4096), (64 << 20, 0)] {
+        let store = Store::new(&settings(memory));
+        set(&store, b"k", &[7; 1_000_000], 0, START).unwrap();
+        assert_eq!(store.log.budget.kept(), 0);
+        store.entry(b"k", START).delete();
+        assert_eq!(store.log.budget.kept(), kept);
+        set(&store, b"k", &[8; 1_000_000], 0, START).unwrap();
+        assert_eq!(store.log.budget.kept(), 0);
+    }
+}
